@@ -1,0 +1,1 @@
+"""Tests, by what they need: nothing, moto, a synthesized template, or the local cloud."""
