@@ -1,0 +1,276 @@
+"""AI v1: the bodies that callers of the AI service send and get.
+
+Requests are validated against the limits below; answers are read leniently, so that a client
+of today reads the service of tomorrow. Fields may be added, never removed, renamed or retyped.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic_core import PydanticCustomError
+
+from contracts.base import (
+    UtcDatetime,
+    WireId,
+    WireInt,
+    WireModel,
+    json_size,
+    too_large,
+    utf8_size,
+)
+
+MAX_NAME_LENGTH = 256
+"""Characters of a provider's or a model's name; the longest Bedrock inference profile ARNs fit."""
+
+MAX_SESSION_ID_LENGTH = 64
+"""Characters of a session_id; the service makes UUIDs of 36."""
+
+MAX_CONTENT_BYTES = 200_000
+"""UTF-8 bytes of a message, an initial message or a system prompt. A message is one DynamoDB item,
+of 400 KB at most, and shares it with its tool data."""
+
+MAX_TOOL_DATA_BYTES = 100_000
+"""Bytes of a message's tool_calls and tool_results together, as compact JSON."""
+
+MAX_CONTEXT_BYTES = 32_768
+"""Bytes of a session's context as compact JSON: it is read with every listing of sessions."""
+
+MAX_SESSION_ANSWER_BYTES = 5_000_000
+"""Bytes of the messages that a Session carries at most: a function answers with 6 MB at most. Older
+ones are left out then, `messages_truncated` is true, and `/messages` pages through all of them."""
+
+DEFAULT_PAGE_LIMIT = 50
+MAX_PAGE_LIMIT = 100
+
+Role = Literal["user", "assistant", "system"]
+SessionStatus = Literal["active", "completed", "failed", "cancelled"]
+
+
+def _bounded_content(value: str) -> str:
+    if utf8_size(value) > MAX_CONTENT_BYTES:
+        raise too_large(MAX_CONTENT_BYTES)
+    return value
+
+
+def _bounded_context(value: dict[str, Any]) -> dict[str, Any]:
+    if json_size(value) > MAX_CONTEXT_BYTES:
+        raise too_large(MAX_CONTEXT_BYTES)
+    return value
+
+
+Content = Annotated[
+    str,
+    AfterValidator(_bounded_content),
+    # The limit counts bytes; a schema can say characters only, which is the looser half of it.
+    WithJsonSchema({"type": "string", "maxLength": MAX_CONTENT_BYTES}),
+]
+Prompt = Annotated[
+    str,
+    Field(pattern=r"\S"),
+    AfterValidator(_bounded_content),
+    WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": MAX_CONTENT_BYTES}),
+]
+Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
+SessionId = Annotated[str, Field(min_length=1, max_length=MAX_SESSION_ID_LENGTH)]
+Usd = Annotated[str, Field(description="Decimal US dollars.", examples=["0.000245"])]
+ToolData = list[dict[str, Any]]
+
+
+class Provider(WireModel):
+    """A provider of models."""
+
+    id: WireInt
+    name: Annotated[str, Field(examples=["bedrock"])]
+    display_name: str
+    base_url: str | None = None
+    config: dict[str, Any]
+    is_active: bool
+    is_default: bool
+    created_at: UtcDatetime
+    updated_at: UtcDatetime | None = None
+
+
+class Model(WireModel):
+    """A model that a session may name. Costs are US dollars per 1000 tokens."""
+
+    id: WireInt
+    provider_id: WireInt
+    name: Annotated[str, Field(examples=["amazon.nova-lite-v1:0"])]
+    display_name: str
+    description: str | None = None
+    supports_functions: bool
+    supports_vision: bool
+    max_tokens: Annotated[WireInt | None, Field(description="Most tokens of one answer.")] = None
+    context_window: Annotated[WireInt | None, Field(description="Tokens of history.")] = None
+    input_cost: Usd | None = None
+    output_cost: Usd | None = None
+    is_active: bool
+    is_default: bool
+    created_at: UtcDatetime
+
+
+class SessionCreate(WireModel):
+    """Starts a session. The prompts are stored as its first messages; no model is called.
+
+    An empty initial_message or system_prompt stores no message.
+    """
+
+    project_id: WireId
+    card_id: WireId | None = None
+    provider: Name
+    model: Name
+    initial_message: Content
+    system_prompt: Content | None = None
+
+
+class SessionUpdate(WireModel):
+    """Changes a session; at least one field. `"card_id": null` takes the session off its card."""
+
+    status: SessionStatus | None = None
+    context: Annotated[
+        Annotated[dict[str, Any], AfterValidator(_bounded_context)] | None,
+        Field(description=f"Replaces the context; at most {MAX_CONTEXT_BYTES} bytes of JSON."),
+    ] = None
+    card_id: WireId | None = None
+
+    @model_validator(mode="after")
+    def _changes_something(self) -> Self:
+        if not self.changes():
+            raise PydanticCustomError(
+                "nothing_to_change", "At least one of status, context, card_id is required"
+            )
+        return self
+
+    def changes(self) -> dict[str, Any]:
+        """What to write, by field. Of the nulls only that of card_id changes anything."""
+        return {
+            name: value
+            for name in self.model_fields_set
+            if (value := getattr(self, name)) is not None or name == "card_id"
+        }
+
+
+class MessageCreate(WireModel):
+    """Adds a message to a session without calling a model."""
+
+    role: Role
+    content: Content
+    tool_calls: Annotated[
+        ToolData | None,
+        Field(description=f"With tool_results at most {MAX_TOOL_DATA_BYTES} bytes of JSON."),
+    ] = None
+    tool_results: ToolData | None = None
+
+    @model_validator(mode="after")
+    def _bounded_tool_data(self) -> Self:
+        size = sum(json_size(part) for part in (self.tool_calls, self.tool_results) if part)
+        if size > MAX_TOOL_DATA_BYTES:
+            raise too_large(MAX_TOOL_DATA_BYTES)
+        return self
+
+
+class Message(WireModel):
+    """A message of a session, in the order of `id`."""
+
+    role: Annotated[str, Field(description="user, assistant or system.", examples=["assistant"])]
+    content: str
+    tool_calls: ToolData | None = None
+    tool_results: ToolData | None = None
+    id: WireInt
+    session_id: Annotated[WireInt, Field(description="The session's integer id.")]
+    tokens_used: Annotated[WireInt | None, Field(description="Input and output together.")] = None
+    cost: Usd | None = None
+    created_at: UtcDatetime
+
+
+class SessionSummary(WireModel):
+    """A session without its messages, as lists show it."""
+
+    project_id: WireInt
+    card_id: WireInt | None = None
+    provider: str
+    model: str
+    id: WireInt
+    session_id: Annotated[str, Field(examples=["0199f3a2-7c1e-7d8b-9a51-3f0c2b6d4e11"])]
+    user_id: WireInt
+    status: Annotated[str, Field(description="active, completed, failed or cancelled.")]
+    context: dict[str, Any]
+    created_at: UtcDatetime
+    updated_at: UtcDatetime | None = None
+    completed_at: UtcDatetime | None = None
+
+
+class Session(SessionSummary):
+    """A session with its messages, oldest first."""
+
+    messages: list[Message]
+    messages_truncated: Annotated[
+        bool,
+        Field(description="The oldest messages are left out; GET .../messages has them all."),
+    ] = False
+
+
+class SessionPage(WireModel):
+    """Sessions, newest first."""
+
+    sessions: list[SessionSummary]
+    has_more: bool
+    next_cursor: Annotated[str | None, Field(description="`cursor` of the next page.")] = None
+
+
+class MessagePage(WireModel):
+    """Messages of a session, oldest first."""
+
+    messages: list[Message]
+    has_more: bool
+    next_cursor: Annotated[str | None, Field(description="`cursor` of the next page.")] = None
+
+
+class ChatRequest(WireModel):
+    """A message to a model, in a session or (without session_id) in a new one."""
+
+    message: Prompt
+    project_id: WireId
+    user_id: WireId
+    session_id: SessionId | None = None
+    card_id: WireId | None = None
+    provider: Name | None = None
+    model: Name | None = None
+    stream: Annotated[
+        bool, Field(description="False on /chat (400 otherwise); /chat/stream streams either way.")
+    ] = True
+
+
+class ChatResponse(WireModel):
+    """The model's whole answer."""
+
+    session_id: str
+    message: Message
+    status: Annotated[str, Field(examples=["completed"])] = "completed"
+
+
+class ChunkError(WireModel):
+    """Why a stream ended after its first byte."""
+
+    code: Annotated[str, Field(examples=["provider_unavailable"])]
+    title: str
+
+
+def _is_none(value: object) -> bool:
+    return value is None
+
+
+class StreamingChatChunk(WireModel):
+    """One `data:` line of a streamed answer; the line after the finished one is `[DONE]`.
+
+    The last chunk is finished, has an empty `chunk` and the `message_id` of the stored answer. One
+    that carries `error` instead ends a stream that failed after its first byte.
+    """
+
+    session_id: str
+    chunk: str
+    finished: bool
+    message_id: WireInt | None = None
+    error: Annotated[ChunkError | None, Field(exclude_if=_is_none)] = None

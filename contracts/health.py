@@ -1,0 +1,31 @@
+"""The answers of /health and /ready, the same for every service."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contracts.base import WireModel
+
+
+class Health(WireModel):
+    """The process answers. No dependency is touched."""
+
+    status: Literal["healthy"] = "healthy"
+    service: Annotated[str, Field(examples=["ai-service"])]
+
+
+class Readiness(WireModel):
+    """Whether the service's dependencies answer; 503 goes with `not ready`."""
+
+    status: Literal["ready", "not ready"]
+    service: Annotated[str, Field(examples=["ai-service"])]
+    checks: Annotated[
+        dict[str, str],
+        Field(
+            default_factory=dict,
+            description="`ok` or `failed` by dependency.",
+            examples=[{"dynamodb": "ok"}],
+        ),
+    ]
