@@ -152,6 +152,12 @@ class SessionUpdate(WireModel):
         }
 
 
+class SessionDeleted(WireModel):
+    """The session and its messages are gone."""
+
+    message: str
+
+
 class MessageCreate(WireModel):
     """Adds a message to a session without calling a model."""
 

@@ -1,0 +1,164 @@
+"""Bodies of AI v1 as they look on the wire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SESSION_ID = "0199f3a2-7c1e-7d8b-9a51-3f0c2b6d4e11"
+CREATED_AT = "2026-01-05T09:30:00Z"
+
+PROVIDER: dict[str, Any] = {
+    "id": 1,
+    "name": "bedrock",
+    "display_name": "Amazon Bedrock",
+    "base_url": None,
+    "config": {},
+    "is_active": True,
+    "is_default": True,
+    "created_at": CREATED_AT,
+    "updated_at": None,
+}
+
+MODEL: dict[str, Any] = {
+    "id": 1,
+    "provider_id": 1,
+    "name": "amazon.nova-lite-v1:0",
+    "display_name": "Amazon Nova Lite",
+    "description": None,
+    "supports_functions": True,
+    "supports_vision": True,
+    "max_tokens": 10_000,
+    "context_window": 300_000,
+    "input_cost": "0.00006",
+    "output_cost": "0.00024",
+    "is_active": True,
+    "is_default": True,
+    "created_at": CREATED_AT,
+}
+
+SESSION_CREATE: dict[str, Any] = {
+    "project_id": 7,
+    "card_id": 42,
+    "provider": "bedrock",
+    "model": "amazon.nova-lite-v1:0",
+    "initial_message": "Split this card into tasks.",
+    "system_prompt": "Answer briefly.",
+}
+
+SYSTEM_MESSAGE: dict[str, Any] = {
+    "role": "system",
+    "content": "Answer briefly.",
+    "tool_calls": None,
+    "tool_results": None,
+    "id": 1001,
+    "session_id": 501,
+    "tokens_used": None,
+    "cost": None,
+    "created_at": CREATED_AT,
+}
+
+USER_MESSAGE: dict[str, Any] = SYSTEM_MESSAGE | {
+    "role": "user",
+    "content": "Split this card into tasks.",
+    "id": 1002,
+}
+
+ASSISTANT_MESSAGE: dict[str, Any] = SYSTEM_MESSAGE | {
+    "role": "assistant",
+    "content": "1. Schema. 2. Endpoint. 3. Tests.",
+    "id": 1003,
+    "tokens_used": 58,
+    "cost": "0.00000744",
+    "created_at": "2026-01-05T09:30:04.218000Z",
+}
+
+SESSION_SUMMARY: dict[str, Any] = {
+    "project_id": 7,
+    "card_id": 42,
+    "provider": "bedrock",
+    "model": "amazon.nova-lite-v1:0",
+    "id": 501,
+    "session_id": SESSION_ID,
+    "user_id": 3,
+    "status": "active",
+    "context": {},
+    "created_at": CREATED_AT,
+    "updated_at": None,
+    "completed_at": None,
+}
+
+SESSION: dict[str, Any] = SESSION_SUMMARY | {
+    "messages": [SYSTEM_MESSAGE, USER_MESSAGE],
+    "messages_truncated": False,
+}
+
+SESSION_PAGE: dict[str, Any] = {
+    "sessions": [SESSION_SUMMARY],
+    "has_more": True,
+    "next_cursor": "eyJ2IjoxfQ",
+}
+
+SESSION_UPDATE: dict[str, Any] = {"status": "completed"}
+
+SESSION_DELETED: dict[str, Any] = {"message": "Session deleted"}
+
+MESSAGE_CREATE: dict[str, Any] = {
+    "role": "user",
+    "content": "And the documentation?",
+    "tool_calls": None,
+    "tool_results": None,
+}
+
+MESSAGE_PAGE: dict[str, Any] = {
+    "messages": [SYSTEM_MESSAGE, USER_MESSAGE],
+    "has_more": False,
+    "next_cursor": None,
+}
+
+CHAT_REQUEST: dict[str, Any] = {
+    "message": "Split this card into tasks.",
+    "project_id": 7,
+    "user_id": 3,
+    "session_id": SESSION_ID,
+    "card_id": None,
+    "provider": None,
+    "model": None,
+    "stream": False,
+}
+
+CHAT_STREAM_REQUEST: dict[str, Any] = CHAT_REQUEST | {"stream": True}
+
+CHAT_RESPONSE: dict[str, Any] = {
+    "session_id": SESSION_ID,
+    "message": ASSISTANT_MESSAGE,
+    "status": "completed",
+}
+
+CHUNK: dict[str, Any] = {
+    "session_id": SESSION_ID,
+    "chunk": "1. Schema.",
+    "finished": False,
+    "message_id": None,
+}
+
+LAST_CHUNK: dict[str, Any] = CHUNK | {"chunk": "", "finished": True, "message_id": 1003}
+
+FAILED_CHUNK: dict[str, Any] = CHUNK | {
+    "chunk": "",
+    "finished": True,
+    "error": {"code": "provider_unavailable", "title": "The model's provider did not answer"},
+}
+
+HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}
+
+READINESS: dict[str, Any] = {
+    "status": "ready",
+    "service": "ai-service",
+    "checks": {"dynamodb": "ok"},
+}
+
+NOT_READY: dict[str, Any] = {
+    "status": "not ready",
+    "service": "ai-service",
+    "checks": {"dynamodb": "failed"},
+}

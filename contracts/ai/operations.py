@@ -1,0 +1,258 @@
+"""The operations of AI v1: the source of its OpenAPI document and of its API's routes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from contracts.ai import examples, v1
+from contracts.base import MAX_ID
+from contracts.health import Health, Readiness
+from contracts.operation import (
+    EVENT_STREAM_MEDIA_TYPE,
+    Answer,
+    Contract,
+    Operation,
+    Parameter,
+)
+
+_ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
+
+_SESSION_ID = Parameter(
+    name="session_id",
+    schema={"type": "string", "minLength": 1, "maxLength": v1.MAX_SESSION_ID_LENGTH},
+    description="The session's UUID.",
+    required=True,
+)
+_PAGE = (
+    Parameter(
+        name="limit",
+        schema={
+            "type": "integer",
+            "minimum": 1,
+            "maximum": v1.MAX_PAGE_LIMIT,
+            "default": v1.DEFAULT_PAGE_LIMIT,
+        },
+        description="Most items of the page; one of large items may hold fewer.",
+    ),
+    Parameter(
+        name="cursor",
+        schema={"type": "string", "minLength": 1},
+        description="`next_cursor` of the page before; opaque, and 400 if it is not one of those.",
+    ),
+)
+
+# 400: malformed JSON, cursor or header. 403, 429 and 504 come from the gateway as well.
+_ANY = (400, 403, 429, 500, 503, 504)
+_BODY = (409, 413, 415, 422)
+_MODEL_CALL = (401, 404, 502)
+
+_STREAM = """\
+Server-sent events. Each `data:` line is a StreamingChatChunk; the last of them is finished, has an
+empty `chunk` and the stored answer's `message_id`; then comes `data: [DONE]`. A failure after the
+first byte is a finished chunk with `error`, then `[DONE]`; the user's message is kept and the
+session stays usable. Clients ignore comments and `id:` and `event:` lines.
+
+    data: {"session_id": "0199f3a2-...", "chunk": "Hi", "finished": false, "message_id": null}
+
+    data: {"session_id": "0199f3a2-...", "chunk": "", "finished": true, "message_id": 1003}
+
+    data: [DONE]
+"""
+
+
+def _errors(*groups: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(sorted({status for group in groups for status in group}))
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation(
+        operation_id="get_health",
+        method="get",
+        path="/health",
+        summary="Whether the process answers; touches no dependency",
+        tag="health",
+        answer=Answer(model=Health, description="It does.", example=examples.HEALTH),
+        errors=(429, 500),
+        signed=False,
+    ),
+    Operation(
+        operation_id="get_readiness",
+        method="get",
+        path="/ready",
+        summary="Whether each dependency answers",
+        tag="health",
+        answer=Answer(model=Readiness, description="Ready.", example=examples.READINESS),
+        not_well=Answer(
+            model=Readiness,
+            status=503,
+            description="A dependency does not answer.",
+            example=examples.NOT_READY,
+        ),
+        errors=(400, 403, 429, 500, 504),
+    ),
+    Operation(
+        operation_id="list_providers",
+        method="get",
+        path="/api/v1/providers",
+        summary="List the providers",
+        tag="catalog",
+        answer=Answer(
+            model=v1.Provider,
+            is_list=True,
+            description="All providers.",
+            example=[examples.PROVIDER],
+        ),
+        errors=_ANY,
+    ),
+    Operation(
+        operation_id="list_models",
+        method="get",
+        path="/api/v1/models",
+        summary="List the models, of one provider or all",
+        tag="catalog",
+        query=(
+            Parameter(name="provider_id", schema=_ID, description="Only this provider's models."),
+        ),
+        answer=Answer(
+            model=v1.Model, is_list=True, description="The models.", example=[examples.MODEL]
+        ),
+        errors=_errors(_ANY, (422,)),
+    ),
+    Operation(
+        operation_id="create_session",
+        method="post",
+        path="/api/v1/sessions",
+        summary="Start a session; calls no model",
+        tag="sessions",
+        query=(
+            Parameter(
+                name="user_id", schema=_ID, description="Whose session it is.", required=True
+            ),
+        ),
+        body=v1.SessionCreate,
+        body_example=examples.SESSION_CREATE,
+        answer=Answer(model=v1.Session, description="The session.", example=examples.SESSION),
+        errors=_errors(_ANY, _BODY),
+        idempotent_by_key=True,
+    ),
+    Operation(
+        operation_id="list_sessions",
+        method="get",
+        path="/api/v1/sessions",
+        summary="List a project's or a user's sessions, newest first",
+        tag="sessions",
+        description="At least one of project_id and user_id is required; both narrow the list.",
+        query=(
+            Parameter(name="project_id", schema=_ID, description="Only this project's sessions."),
+            Parameter(name="user_id", schema=_ID, description="Only this user's sessions."),
+            *_PAGE,
+        ),
+        answer=Answer(model=v1.SessionPage, description="One page.", example=examples.SESSION_PAGE),
+        errors=_errors(_ANY, (422,)),
+    ),
+    Operation(
+        operation_id="get_session",
+        method="get",
+        path="/api/v1/sessions/{session_id}",
+        summary="Read a session with its messages",
+        tag="sessions",
+        path_parameters=(_SESSION_ID,),
+        answer=Answer(model=v1.Session, description="The session.", example=examples.SESSION),
+        errors=_errors(_ANY, (404,)),
+    ),
+    Operation(
+        operation_id="update_session",
+        method="patch",
+        path="/api/v1/sessions/{session_id}",
+        summary="Change a session's status, context or card",
+        tag="sessions",
+        path_parameters=(_SESSION_ID,),
+        body=v1.SessionUpdate,
+        body_example=examples.SESSION_UPDATE,
+        answer=Answer(model=v1.Session, description="The session.", example=examples.SESSION),
+        errors=_errors(_ANY, _BODY, (404,)),
+    ),
+    Operation(
+        operation_id="delete_session",
+        method="delete",
+        path="/api/v1/sessions/{session_id}",
+        summary="Delete a session and its messages",
+        tag="sessions",
+        path_parameters=(_SESSION_ID,),
+        answer=Answer(
+            model=v1.SessionDeleted, description="Deleted.", example=examples.SESSION_DELETED
+        ),
+        errors=_errors(_ANY, (404,)),
+    ),
+    Operation(
+        operation_id="list_messages",
+        method="get",
+        path="/api/v1/sessions/{session_id}/messages",
+        summary="List a session's messages, oldest first",
+        tag="sessions",
+        path_parameters=(_SESSION_ID,),
+        query=_PAGE,
+        answer=Answer(model=v1.MessagePage, description="One page.", example=examples.MESSAGE_PAGE),
+        errors=_errors(_ANY, (404, 422)),
+    ),
+    Operation(
+        operation_id="add_message",
+        method="post",
+        path="/api/v1/sessions/{session_id}/messages",
+        summary="Add a message to a session; calls no model",
+        tag="sessions",
+        path_parameters=(_SESSION_ID,),
+        body=v1.MessageCreate,
+        body_example=examples.MESSAGE_CREATE,
+        answer=Answer(model=v1.Message, description="The message.", example=examples.USER_MESSAGE),
+        errors=_errors(_ANY, _BODY, (404,)),
+        idempotent_by_key=True,
+    ),
+    Operation(
+        operation_id="chat",
+        method="post",
+        path="/api/v1/chat",
+        summary="Send a message and wait for the whole answer",
+        tag="chat",
+        description="`stream` must be false; true or omitted is a 400 that names /chat/stream.",
+        body=v1.ChatRequest,
+        body_example=examples.CHAT_REQUEST,
+        answer=Answer(
+            model=v1.ChatResponse, description="The answer.", example=examples.CHAT_RESPONSE
+        ),
+        errors=_errors(_ANY, _BODY, _MODEL_CALL),
+        delivery="streamed",
+        idempotent_by_key=True,
+    ),
+    Operation(
+        operation_id="chat_stream",
+        method="post",
+        path="/api/v1/chat/stream",
+        summary="Send a message and get the answer as the model writes it",
+        tag="chat",
+        body=v1.ChatRequest,
+        body_example=examples.CHAT_STREAM_REQUEST,
+        answer=Answer(
+            model=v1.StreamingChatChunk,
+            description=_STREAM,
+            example=examples.LAST_CHUNK,
+            media_type=EVENT_STREAM_MEDIA_TYPE,
+        ),
+        errors=_errors(_ANY, _BODY, _MODEL_CALL),
+        delivery="streamed",
+        idempotent_by_key=True,
+    ),
+)
+
+AI_V1 = Contract(
+    service="ai",
+    version="v1",
+    title="AI service",
+    description=(
+        "Sessions, messages and chats with models. Internal: every call but GET /health is signed "
+        "with SigV4 (service `execute-api`) by a role that the API's resource policy names; "
+        "`user_id` and `project_id` are believed because the role is."
+    ),
+    local_url="http://127.0.0.1:8001",
+    operations=OPERATIONS,
+)

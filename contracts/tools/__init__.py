@@ -1,0 +1,1 @@
+"""What makes and guards the committed documents; no service imports it."""
