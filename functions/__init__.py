@@ -1,0 +1,1 @@
+"""The services, each in its own package."""

@@ -1,0 +1,1 @@
+"""The CDK app's parts: settings, bundling, security, constructs and stacks."""

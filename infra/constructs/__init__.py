@@ -1,0 +1,1 @@
+"""One construct per concern; each holds the defaults that every service gets."""

@@ -1,0 +1,127 @@
+"""A Python function with the defaults of every function here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from aws_cdk import Aws, Duration, RemovalPolicy, Stack, Tags
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from constructs import Construct
+
+from infra import web_adapter
+from infra.security import Reason, acknowledge
+
+_RUNTIME = lambda_.Runtime.PYTHON_3_13
+_ARCHITECTURE = lambda_.Architecture.ARM_64
+
+
+@dataclass(frozen=True, kw_only=True)
+class FunctionDefaults:
+    """What all functions of a stack share."""
+
+    service: str
+    layers: Sequence[lambda_.ILayerVersion]
+    code: lambda_.Code
+    log_retention: logs.RetentionDays
+    snap_start: bool
+
+
+class PythonFunction(Construct):
+    """A function under its own role, reached through its alias `live`.
+
+    The role may write to this function's log group, send traces, and do what `permissions` say.
+    With `streamed` the handler is a shell script that serves HTTP behind the Lambda Web Adapter.
+    """
+
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        handler: str,
+        defaults: FunctionDefaults,
+        environment: Mapping[str, str],
+        memory_mb: int,
+        timeout: Duration,
+        permissions: Sequence[iam.PolicyStatement],
+        streamed: bool = False,
+        trusted_roles: Sequence[str] = (),
+    ) -> None:
+        super().__init__(scope, construct_id)
+        log_group = logs.LogGroup(
+            self,
+            "Logs",
+            log_group_name=f"/aws/lambda/{name}",
+            retention=defaults.log_retention,
+            removal_policy=RemovalPolicy.DESTROY,
+        )
+        self.role = self._role(name, log_group, permissions, trusted_roles)
+        layers = list(defaults.layers)
+        variables = dict(environment)
+        if streamed:
+            arn = web_adapter.layer_arn(Stack.of(self).region)
+            layers.append(lambda_.LayerVersion.from_layer_version_arn(self, "WebAdapter", arn))
+            variables |= web_adapter.environment()
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            function_name=name,
+            runtime=_RUNTIME,
+            architecture=_ARCHITECTURE,
+            handler=handler,
+            code=defaults.code,
+            layers=layers,
+            role=self.role,
+            environment=variables,
+            memory_size=memory_mb,
+            timeout=timeout,
+            tracing=lambda_.Tracing.ACTIVE,
+            logging_format=lambda_.LoggingFormat.JSON,
+            log_group=log_group,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if defaults.snap_start else None,
+        )
+        self.alias = lambda_.Alias(
+            self, "Live", alias_name="live", version=self.function.current_version
+        )
+        Tags.of(self).add("santaclaude:service", defaults.service)
+        Tags.of(self).add("santaclaude:delivery", "streamed" if streamed else "buffered")
+        acknowledge(self.function, Reason.RUNTIME, Reason.SYNCHRONOUS)
+
+    def _role(
+        self,
+        name: str,
+        log_group: logs.ILogGroup,
+        permissions: Sequence[iam.PolicyStatement],
+        trusted_roles: Sequence[str],
+    ) -> iam.Role:
+        principals: list[iam.IPrincipal] = [iam.ServicePrincipal("lambda.amazonaws.com")]
+        principals += [
+            iam.ArnPrincipal(f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{role}")
+            for role in trusted_roles
+        ]
+        role = iam.Role(
+            self,
+            "Role",
+            role_name=name,
+            assumed_by=iam.CompositePrincipal(*principals),
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="Logs",
+                actions=["logs:CreateLogStream", "logs:PutLogEvents"],
+                resources=[log_group.log_group_arn],
+            )
+        )
+        role.add_to_policy(
+            iam.PolicyStatement(
+                sid="Traces",
+                actions=["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
+                resources=["*"],
+            )
+        )
+        for statement in permissions:
+            role.add_to_policy(statement)
+        acknowledge(role, Reason.TRACES)
+        return role

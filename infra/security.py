@@ -1,0 +1,92 @@
+"""The rules that every synth is checked against, and the reviewed list of exceptions.
+
+cdk-nag 3 reads acknowledgements from construct metadata. Each names its rule, its reason, and is
+given at the narrowest construct that it is true of; tests/infra lists those in force.
+"""
+
+from enum import Enum
+
+from aws_cdk import Acknowledgment, App, Validations
+from cdk_nag import AwsSolutionsChecks, ServerlessChecks
+from constructs import IConstruct
+
+
+class Reason(Enum):
+    """Rules that are not followed, by the reason for it."""
+
+    RUNTIME = (
+        ("AwsSolutions-L1", "Serverless-LambdaLatestVersion"),
+        "Python 3.13 is the runtime that the locks, the bytecode and the tests are made for.",
+    )
+    SYNCHRONOUS = (
+        ("Serverless-LambdaDLQ",),
+        "API Gateway invokes this function synchronously: a failure is the caller's answer.",
+    )
+    TRACES = (
+        ("AwsSolutions-IAM5[Resource::*]",),
+        "X-Ray's put actions take no resource.",
+    )
+
+    MODELS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:*::foundation-model/*]",
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:bedrock:<AWS::Region>:<AWS::AccountId>:inference-profile/*]",
+        ),
+        "Which models may be called is the account's model access; a profile spans regions.",
+    )
+    WHOLE_API = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<{api}>/*/*/*]",
+        ),
+        "The local operator may call every route of the service's API.",
+    )
+    API_GATEWAY_LOGS = (
+        (
+            "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs]",
+        ),
+        "AWS keeps this policy for exactly this: API Gateway's logs, for the whole account.",
+    )
+    NO_WAF = (
+        ("AwsSolutions-APIG3",),
+        "Only named roles of this account pass the resource policy: no public traffic.",
+    )
+    SIGNED_BY_IAM = (
+        ("AwsSolutions-COG4",),
+        "Services call this API under their roles (SigV4); people reach ProjectFlow only.",
+    )
+    OPEN_ROUTE = (
+        ("AwsSolutions-APIG4",),
+        "GET /health answers anyone and touches nothing.",
+    )
+
+    @property
+    def rules(self) -> tuple[str, ...]:
+        """cdk-nag rule ids."""
+        rules: tuple[str, ...] = self.value[0]
+        return rules
+
+    @property
+    def text(self) -> str:
+        """Why the rules do not hold here."""
+        text: str = self.value[1]
+        return text
+
+
+def acknowledge(construct: IConstruct, *reasons: Reason, **logical_ids: str) -> None:
+    """Record at `construct` why rules are not followed there.
+
+    `logical_ids` fill the names in braces of a rule that speaks of one resource.
+    """
+    acknowledgments = [
+        Acknowledgment(id=rule.format(**logical_ids), reason=reason.text)
+        for reason in reasons
+        for rule in reason.rules
+    ]
+    Validations.of(construct).acknowledge(*acknowledgments)
+
+
+def check(app: App) -> None:
+    """Run AwsSolutions and Serverless on synth, which fails on what is not acknowledged."""
+    Validations.of(app).add_plugins(
+        AwsSolutionsChecks(app, verbose=True), ServerlessChecks(app, verbose=True)
+    )

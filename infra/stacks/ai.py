@@ -1,0 +1,165 @@
+"""The AI service: its table, its two functions and its API."""
+
+from aws_cdk import Duration, Stack
+from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_ssm as ssm
+from constructs import Construct
+
+from infra import bundling, routes
+from infra.constructs.python_function import FunctionDefaults, PythonFunction
+from infra.constructs.request_context import RequestContextFunction
+from infra.constructs.service_api import STAGE, ServiceApi
+from infra.constructs.service_layers import service_layers
+from infra.constructs.service_table import ServiceTable
+from infra.security import Reason, acknowledge
+from infra.settings import LOCAL_OPERATOR, DeploySettings
+
+_SERVICE = "ai"
+_INDEXES = 2
+# ProjectFlow's functions call this service under their own roles, which have these names.
+_CALLERS = ("projectflow-api", "projectflow-stream")
+
+
+class AiStack(Stack):
+    """Everything of the AI service; it deploys and rolls back alone."""
+
+    def __init__(
+        self, scope: Construct, construct_id: str, *, settings: DeploySettings, **kwargs: object
+    ) -> None:
+        super().__init__(scope, construct_id, **kwargs)  # type: ignore[arg-type]
+        self._settings = settings
+        platform = bundling.NATIVE if settings.native_platform else bundling.LAMBDA
+        name = f"{settings.prefix}-{_SERVICE}"
+        self._table = ServiceTable(
+            self, "Table", name=name, indexes=_INDEXES, retain=settings.retain_data
+        ).table
+        defaults = FunctionDefaults(
+            service=_SERVICE,
+            code=bundling.code(
+                bundling.SourceBundle(("functions/ai", "contracts"), platform=platform)
+            ),
+            layers=service_layers(self, lock="functions/ai/requirements.txt", platform=platform),
+            log_retention=settings.log_retention,
+            snap_start=settings.snap_start,
+        )
+        environment = self._environment()
+
+        api_function = PythonFunction(
+            self,
+            "ApiFunction",
+            name=f"{name}-api",
+            handler="functions.ai.entrypoints.api.handler",
+            defaults=defaults,
+            environment=environment,
+            # CPU comes with memory (1,769 MB is one vCPU): half of one keeps cold starts short.
+            memory_mb=884,
+            timeout=Duration.seconds(29),
+            permissions=[self._table_access()],
+        )
+        stream_function = PythonFunction(
+            self,
+            "StreamFunction",
+            name=f"{name}-stream",
+            handler="functions/ai/stream.sh",
+            defaults=defaults,
+            environment=environment
+            | {"MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60", "MODEL_IDLE_TIMEOUT_SECONDS": "120"},
+            memory_mb=884,
+            timeout=Duration.minutes(15),
+            permissions=[self._table_access(), self._models()],
+            streamed=True,
+            trusted_roles=[LOCAL_OPERATOR] if settings.trust_local_operator else [],
+        )
+        acknowledge(stream_function.role, Reason.MODELS)
+        streamed = (
+            stream_function
+            if settings.response_streaming
+            else RequestContextFunction(
+                self, "RequestContext", name=f"{name}-request-context", defaults=defaults
+            )
+        )
+        api = ServiceApi(
+            self,
+            "Api",
+            name=name,
+            routes=routes.load("ai.v1"),
+            buffered=api_function.alias,
+            streamed=streamed.alias,
+            stream_responses=settings.response_streaming,
+            caller_roles=self._callers(),
+            throttling_rate=settings.throttling_rate,
+            throttling_burst=settings.throttling_burst,
+            log_retention=settings.log_retention,
+        ).api
+        address = f"{api.rest_api_id}.execute-api.{self.region}.{self.url_suffix}"
+        for key, value in {
+            "api-id": api.rest_api_id,
+            "api-url": f"https://{address}/{STAGE}",
+        }.items():
+            ssm.StringParameter(
+                self,
+                f"Parameter-{key}",
+                parameter_name=settings.parameter(_SERVICE, key),
+                string_value=value,
+            )
+        if settings.trust_local_operator:
+            self._admit_operator(api, stream_function.role)
+
+    def _environment(self) -> dict[str, str]:
+        """What both functions read: the fields of the service's settings model."""
+        settings = self._settings
+        return {
+            "ENVIRONMENT": settings.environment,
+            "POWERTOOLS_SERVICE_NAME": "ai-service",
+            "POWERTOOLS_LOG_LEVEL": "INFO",
+            "TABLE_NAME": self._table.table_name,
+            "DEFAULT_MODEL": settings.default_model,
+            "ADDITIONAL_MODELS": ",".join(settings.additional_models),
+            "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
+        }
+
+    def _table_access(self) -> iam.PolicyStatement:
+        return iam.PolicyStatement(
+            sid="Table",
+            actions=[
+                f"dynamodb:{action}"
+                for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query")
+            ],
+            resources=[
+                self._table.table_arn,
+                *(f"{self._table.table_arn}/index/gsi{n}" for n in range(1, _INDEXES + 1)),
+            ],
+        )
+
+    def _models(self) -> iam.PolicyStatement:
+        """Foundation models, and the account's inference profiles that lead to them."""
+        return iam.PolicyStatement(
+            sid="Models",
+            actions=["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"],
+            resources=[
+                f"arn:{self.partition}:bedrock:*::foundation-model/*",
+                f"arn:{self.partition}:bedrock:{self.region}:{self.account}:inference-profile/*",
+            ],
+        )
+
+    def _callers(self) -> list[str]:
+        services = [f"{self._settings.prefix}-{caller}" for caller in _CALLERS]
+        return [*services, *self._settings.operator_role_names]
+
+    def _admit_operator(self, api: apigateway.RestApi, stream_role: iam.IRole) -> None:
+        """The front door calls the API, and runs the streamed application under its own role."""
+        policy = iam.Policy(
+            self,
+            "OperatorAccess",
+            policy_name=f"{_SERVICE}-api",
+            statements=[
+                iam.PolicyStatement(
+                    actions=["execute-api:Invoke"], resources=[api.arn_for_execute_api()]
+                ),
+                iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[stream_role.role_arn]),
+            ],
+            roles=[iam.Role.from_role_name(self, "Operator", LOCAL_OPERATOR)],
+        )
+        logical_id = self.get_logical_id(api.node.default_child)  # type: ignore[arg-type]
+        acknowledge(policy, Reason.WHOLE_API, api=logical_id)
