@@ -45,6 +45,11 @@ def _as_utc(value: datetime) -> datetime:
     return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
+def is_none(value: object) -> bool:
+    """For `exclude_if`: the field of an answer is absent rather than null."""
+    return value is None
+
+
 WireInt = Annotated[int, BeforeValidator(_refuse_bool)]
 """An integer; a JSON boolean is none, though Python says so."""
 

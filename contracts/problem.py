@@ -6,7 +6,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from contracts.base import WireModel
+from contracts.base import WireModel, is_none
 
 PROBLEM_MEDIA_TYPE = "application/problem+json"
 
@@ -24,11 +24,15 @@ class Problem(WireModel):
     type: Annotated[str, Field(description="URI reference of the kind of problem.")] = "about:blank"
     title: Annotated[str, Field(description="The kind of problem, the same for each occurrence.")]
     status: Annotated[int, Field(description="The HTTP status, repeated.")]
-    detail: Annotated[str | None, Field(description="What was wrong this time.")] = None
+    detail: Annotated[
+        str | None, Field(description="What was wrong this time.", exclude_if=is_none)
+    ] = None
     code: Annotated[str, Field(description="Stable snake_case name of the kind of problem.")]
     request_id: Annotated[
-        str | None, Field(description="The `X-Request-Id` under which the service logged it.")
+        str | None,
+        Field(description="The `X-Request-Id` under which it was logged.", exclude_if=is_none),
     ] = None
     errors: Annotated[
-        list[FieldError] | None, Field(description="Each refused field, on a 422.")
+        list[FieldError] | None,
+        Field(description="Each refused field, on a 422.", exclude_if=is_none),
     ] = None

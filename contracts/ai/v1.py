@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from contracts.base import (
@@ -16,6 +16,7 @@ from contracts.base import (
     WireId,
     WireInt,
     WireModel,
+    is_none,
     json_size,
     too_large,
     utf8_size,
@@ -127,6 +128,8 @@ class SessionCreate(WireModel):
 
 class SessionUpdate(WireModel):
     """Changes a session; at least one field. `"card_id": null` takes the session off its card."""
+
+    model_config = ConfigDict(json_schema_extra={"minProperties": 1})
 
     status: SessionStatus | None = None
     context: Annotated[
@@ -264,10 +267,6 @@ class ChunkError(WireModel):
     title: str
 
 
-def _is_none(value: object) -> bool:
-    return value is None
-
-
 class StreamingChatChunk(WireModel):
     """One `data:` line of a streamed answer; the line after the finished one is `[DONE]`.
 
@@ -279,4 +278,4 @@ class StreamingChatChunk(WireModel):
     chunk: str
     finished: bool
     message_id: WireInt | None = None
-    error: Annotated[ChunkError | None, Field(exclude_if=_is_none)] = None
+    error: Annotated[ChunkError | None, Field(exclude_if=is_none)] = None

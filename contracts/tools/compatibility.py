@@ -7,7 +7,8 @@ this module does not understand and finds changed counts as breaking.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Set
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -26,7 +27,8 @@ _COMPARED = frozenset(
 
 def breaking_changes(released: Document, current: Document) -> list[str]:
     """What `current` takes from callers of `released` (OpenAPI 3.1 documents), one line each."""
-    return list(_Comparison(released, current).run())
+    # A schema that many operations share is named by itself, and once.
+    return list(dict.fromkeys(_Comparison(released, current).run()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,9 @@ class _Comparison:
         for status, before in old["responses"].items():
             after = new["responses"].get(status)
             if after is not None:
-                contents = before.get("content", {}), after.get("content", {})
-                yield from self._contents(f"{name} {status}", *contents, "answer")
+                old_content = _resolve(self.released, before).get("content", {})
+                new_content = _resolve(self.current, after).get("content", {})
+                yield from self._contents(f"{name} {status}", old_content, new_content, "answer")
             elif status.startswith("2"):
                 yield f"{name} {status}: lost"
 
@@ -113,6 +116,7 @@ class _Comparison:
             return
         if "$ref" in old and "$ref" in new:
             seen |= {pair}
+            where = pair[0].rpartition("/")[2]
         before, after = _variants(self.released, old), _variants(self.current, new)
         if before is None or after is None:
             if old != new:
@@ -122,7 +126,12 @@ class _Comparison:
             yield from _changed_default(where, old, new)
         yield from _changed_kinds(where, before.keys(), after.keys(), direction)
         for kind in sorted(before.keys() & after.keys()):
-            yield from self._variant(where, before[kind], after[kind], direction, seen)
+            options = before[kind], after[kind]
+            if all("$ref" in option for option in options):
+                yield from self._schema(where, *options, direction, seen)
+            else:
+                resolved = _resolve(self.released, options[0]), _resolve(self.current, options[1])
+                yield from self._variant(where, *resolved, direction, seen)
 
     def _variant(
         self,
@@ -180,20 +189,21 @@ def _as_schema(value: Document | bool) -> Document:
 
 
 def _variants(document: Document, schema: Document) -> dict[str, Document] | None:
-    """The schema's alternatives by JSON type; None where two of them have the same."""
+    """The schema's alternatives, as written, by JSON type; None where two have the same."""
     resolved = _resolve(document, schema)
     variants: dict[str, Document] = {}
     for written in resolved.get("anyOf", (resolved,)):
-        option = _resolve(document, written)
-        kinds = option.get("type", "anything")
+        kinds = _resolve(document, written).get("type", "anything")
         for kind in [kinds] if isinstance(kinds, str) else kinds:
             if kind in variants:
                 return None
-            variants[kind] = option
+            variants[kind] = written
     return variants
 
 
-def _changed_kinds(where: str, old: Set[str], new: Set[str], direction: Direction) -> Iterator[str]:
+def _changed_kinds(
+    where: str, old: AbstractSet[str], new: AbstractSet[str], direction: Direction
+) -> Iterator[str]:
     """JSON types that a request may no longer have, or that an answer may newly have."""
     if direction == "request":
         for kind in sorted(old - new):

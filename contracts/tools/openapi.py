@@ -112,6 +112,10 @@ def openapi(contract: Contract) -> dict[str, Any]:
         "paths": paths,
         "components": {
             "schemas": dict(sorted(definitions["$defs"].items())),
+            "responses": {
+                _problem_name(status): _problem(status)
+                for status in sorted({s for o in contract.operations for s in o.errors})
+            },
             "parameters": _HEADER_PARAMETERS,
             "headers": _ANSWER_HEADERS,
             "securitySchemes": {
@@ -162,7 +166,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
         }
     answers = [operation.answer, *([operation.not_well] if operation.not_well else [])]
     responses = {answer.status: _answer(answer) for answer in answers}
-    responses |= {status: _problem(status) for status in operation.errors}
+    responses |= {status: _problem_reference(status) for status in operation.errors}
     described["responses"] = {str(status): responses[status] for status in sorted(responses)}
     return described
 
@@ -189,6 +193,14 @@ def _answer(answer: Answer) -> dict[str, Any]:
             }
         },
     }
+
+
+def _problem_name(status: int) -> str:
+    return "".join(word.capitalize() for word in HTTPStatus(status).name.split("_"))
+
+
+def _problem_reference(status: int) -> dict[str, Any]:
+    return {"$ref": f"#/components/responses/{_problem_name(status)}"}
 
 
 def _problem(status: int) -> dict[str, Any]:

@@ -1,0 +1,210 @@
+"""AI v1 is what `wire-v1` promised to the callers of the container service."""
+
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from contracts.ai import examples, v1
+from contracts.ai.operations import AI_V1
+from contracts.health import Health, Readiness
+
+# `?` after a type marks an optional field, as in the promise.
+PROMISED: dict[type[BaseModel], dict[str, str]] = {
+    v1.Provider: {
+        "id": "int",
+        "name": "str",
+        "display_name": "str",
+        "base_url": "str?",
+        "config": "dict",
+        "is_active": "bool",
+        "is_default": "bool",
+        "created_at": "datetime",
+        "updated_at": "datetime?",
+    },
+    v1.Model: {
+        "id": "int",
+        "provider_id": "int",
+        "name": "str",
+        "display_name": "str",
+        "description": "str?",
+        "supports_functions": "bool",
+        "supports_vision": "bool",
+        "max_tokens": "int?",
+        "context_window": "int?",
+        "input_cost": "str?",
+        "output_cost": "str?",
+        "is_active": "bool",
+        "is_default": "bool",
+        "created_at": "datetime",
+    },
+    v1.SessionCreate: {
+        "project_id": "int",
+        "card_id": "int?",
+        "provider": "str",
+        "model": "str",
+        "initial_message": "str",
+        "system_prompt": "str?",
+    },
+    v1.Session: {
+        "project_id": "int",
+        "card_id": "int?",
+        "provider": "str",
+        "model": "str",
+        "id": "int",
+        "session_id": "str",
+        "user_id": "int",
+        "status": "str",
+        "context": "dict",
+        "created_at": "datetime",
+        "updated_at": "datetime?",
+        "completed_at": "datetime?",
+        "messages": "list",
+    },
+    v1.MessageCreate: {
+        "role": "str",
+        "content": "str",
+        "tool_calls": "list?",
+        "tool_results": "list?",
+    },
+    v1.Message: {
+        "role": "str",
+        "content": "str",
+        "tool_calls": "list?",
+        "tool_results": "list?",
+        "id": "int",
+        "session_id": "int",
+        "tokens_used": "int?",
+        "cost": "str?",
+        "created_at": "datetime",
+    },
+    v1.ChatRequest: {
+        "message": "str",
+        "project_id": "int",
+        "user_id": "int",
+        "session_id": "str?",
+        "card_id": "int?",
+        "provider": "str?",
+        "model": "str?",
+        "stream": "bool",
+    },
+    v1.ChatResponse: {"session_id": "str", "message": "dict", "status": "str"},
+    v1.StreamingChatChunk: {
+        "session_id": "str",
+        "chunk": "str",
+        "finished": "bool",
+        "message_id": "int?",
+    },
+    Health: {"status": "str", "service": "str"},
+    Readiness: {"status": "str", "service": "str"},
+}
+
+JSON_TYPES = {
+    "int": "integer",
+    "str": "string",
+    "bool": "boolean",
+    "dict": "object",
+    "list": "array",
+    "datetime": "string",
+}
+
+CALLS = {
+    ("get", "/health"): "Health",
+    ("get", "/ready"): "Readiness",
+    ("get", "/api/v1/providers"): "[Provider]",
+    ("get", "/api/v1/models"): "[Model]",
+    ("post", "/api/v1/sessions"): "SessionCreate -> Session",
+    ("get", "/api/v1/sessions"): "SessionPage",
+    ("get", "/api/v1/sessions/{session_id}"): "Session",
+    ("patch", "/api/v1/sessions/{session_id}"): "SessionUpdate -> Session",
+    ("delete", "/api/v1/sessions/{session_id}"): "SessionDeleted",
+    ("get", "/api/v1/sessions/{session_id}/messages"): "MessagePage",
+    ("post", "/api/v1/sessions/{session_id}/messages"): "MessageCreate -> Message",
+    ("post", "/api/v1/chat"): "ChatRequest -> ChatResponse",
+    ("post", "/api/v1/chat/stream"): "ChatRequest -> StreamingChatChunk",
+}
+
+
+def json_types(model: type[BaseModel], name: str) -> set[str]:
+    schema = model.model_json_schema()
+    definition: dict[str, Any] = schema["properties"][name]
+    types = set()
+    for option in definition.get("anyOf", [definition]):
+        resolved = option
+        if "$ref" in option:
+            resolved = schema["$defs"][option["$ref"].rpartition("/")[2]]
+        types.add(resolved["type"])
+    return types
+
+
+@pytest.mark.parametrize(
+    ("model", "name", "promised"),
+    [
+        (model, name, promised)
+        for model, fields in PROMISED.items()
+        for name, promised in fields.items()
+    ],
+)
+def test_field_has_its_promised_type(model: type[BaseModel], name: str, promised: str) -> None:
+    expected = {JSON_TYPES[promised.rstrip("?")]}
+    if promised.endswith("?"):
+        expected.add("null")
+    assert json_types(model, name) == expected
+    if promised.startswith("datetime"):
+        assert "'format': 'date-time'" in str(model.model_json_schema()["properties"][name])
+
+
+@pytest.mark.parametrize("model", [v1.SessionCreate, v1.MessageCreate, v1.ChatRequest])
+def test_a_request_asks_for_nothing_more(model: type[BaseModel]) -> None:
+    required = {name for name, field in model.model_fields.items() if field.is_required()}
+    promised = {name for name, wire in PROMISED[model].items() if not wire.endswith("?")}
+    assert required == promised - {"stream"}
+
+
+def test_calls() -> None:
+    table = {}
+    for operation in AI_V1.operations:
+        name = operation.answer.model.__name__
+        answer = f"[{name}]" if operation.answer.is_list else name
+        body = f"{operation.body.__name__} -> " if operation.body else ""
+        table[operation.method, operation.path] = body + answer
+    assert table == CALLS
+
+
+def test_query_parameters() -> None:
+    query = {
+        operation.operation_id: {p.name: p.required for p in operation.query}
+        for operation in AI_V1.operations
+        if operation.query
+    }
+    assert query == {
+        "list_models": {"provider_id": False},
+        "create_session": {"user_id": True},
+        "list_sessions": {
+            "project_id": False,
+            "user_id": False,
+            "limit": False,
+            "cursor": False,
+        },
+        "list_messages": {"limit": False, "cursor": False},
+    }
+
+
+@pytest.mark.parametrize("chunk", [examples.CHUNK, examples.LAST_CHUNK, examples.FAILED_CHUNK])
+def test_chunks_round_trip(chunk: dict[str, Any]) -> None:
+    assert v1.StreamingChatChunk.model_validate(chunk).model_dump(mode="json") == chunk
+
+
+@pytest.mark.parametrize(
+    ("model", "example"),
+    [(v1.Session, examples.SESSION), (v1.ChatResponse, examples.CHAT_RESPONSE)],
+)
+def test_a_client_reads_answers_with_fields_it_does_not_know(
+    model: type[BaseModel], example: dict[str, Any]
+) -> None:
+    assert model.model_validate(example | {"added_later": 1}) == model.model_validate(example)
+
+
+def test_a_client_reads_statuses_it_does_not_know() -> None:
+    session = v1.Session.model_validate(examples.SESSION | {"status": "paused"})
+    assert session.status == "paused"
