@@ -1,0 +1,448 @@
+"""One DynamoDB table, asynchronously: values, conditions, retries, batches, transactions.
+
+Items are plain dicts of str, int, bool and None; whatever is deeper is stored as JSON text by the
+adapters, which know what it is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from servicekit.aws import LazyClient, make_client
+from servicekit.errors import StoreUnavailableError
+from servicekit.idempotency import ClaimUpdate, Record
+from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+Value = str | int | bool | None
+Item = dict[str, Value]
+Key = Mapping[str, str]
+
+BATCH_SIZE = 25
+"""Of BatchWriteItem, as AWS has it."""
+
+_WORKERS = 16
+_ATTEMPTS = 6
+_BACKOFF_SECONDS = 0.025
+_TRANSIENT_REASONS = frozenset(
+    {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
+)
+_CONDITION_FAILED = "ConditionalCheckFailed"
+_log = logging.getLogger(__name__)
+
+
+class ConditionFailedError(Exception):
+    """The condition of a write did not hold; `item` is what is stored, when it was asked for."""
+
+    def __init__(self, item: Item | None = None) -> None:
+        super().__init__()
+        self.item = item
+
+
+class TransactionRefusedError(Exception):
+    """Conditions of a transaction did not hold; `failed` are the positions of its writes."""
+
+    def __init__(self, failed: frozenset[int]) -> None:
+        super().__init__()
+        self.failed = failed
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page of a query; `last_key` is None at the end."""
+
+    items: list[Item]
+    last_key: Item | None
+
+
+@dataclass(frozen=True, slots=True)
+class Expression:
+    """An update or condition in DynamoDB's language, with its names and values."""
+
+    condition: str
+    update: str | None = None
+    names: Mapping[str, str] | None = None
+    values: Mapping[str, Value] | None = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments that every write shares."""
+        arguments: dict[str, Any] = {"ConditionExpression": self.condition}
+        if self.update:
+            arguments["UpdateExpression"] = self.update
+        if self.names:
+            arguments["ExpressionAttributeNames"] = dict(self.names)
+        if self.values:
+            arguments["ExpressionAttributeValues"] = to_attributes(self.values)
+        return arguments
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """A conditional put."""
+
+    item: Mapping[str, Value]
+    expression: Expression
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """A conditional update."""
+
+    key: Key
+    expression: Expression
+
+
+Write = Put | Update
+
+
+class DynamoTable:
+    """A table behind one lazily made client and a bounded set of worker threads.
+
+    Raises `StoreUnavailableError` when AWS still throttles or fails after its retries.
+    """
+
+    def __init__(self, name: str, make: Callable[[], DynamoDBClient] | None = None) -> None:
+        self.name = name
+        self._client: LazyClient[DynamoDBClient] = LazyClient(make or _make_client)
+        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="dynamodb")
+
+    async def get(self, key: Key, *, consistent: bool = True) -> Item | None:
+        """The item, or None."""
+        answer = await self._call("get_item", Key=to_attributes(key), ConsistentRead=consistent)
+        return from_attributes(answer["Item"]) if "Item" in answer else None
+
+    async def put(self, put: Put) -> None:
+        """Writes an item. Raises `ConditionFailedError` with the item that is there."""
+        await self._call(
+            "put_item",
+            Item=to_attributes(put.item),
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **put.expression.arguments(),
+        )
+
+    async def update(self, update: Update) -> Item:
+        """Changes an item and returns it whole. Raises `ConditionFailedError`."""
+        answer = await self._call(
+            "update_item",
+            Key=to_attributes(update.key),
+            ReturnValues="ALL_NEW",
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **update.expression.arguments(),
+        )
+        return from_attributes(answer["Attributes"])
+
+    async def delete(self, key: Key, expression: Expression) -> None:
+        """Removes an item. Raises `ConditionFailedError`."""
+        await self._call(
+            "delete_item",
+            Key=to_attributes(key),
+            ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            **expression.arguments(),
+        )
+
+    async def query(
+        self,
+        condition: str,
+        values: Mapping[str, Value],
+        *,
+        limit: int | None = None,
+        index: str | None = None,
+        forward: bool = True,
+        start: Mapping[str, Value] | None = None,
+        filter_by: str | None = None,
+        projection: str | None = None,
+    ) -> Page:
+        """One page of at most `limit` items or 1 MB; consistent unless it reads an index."""
+        arguments: dict[str, Any] = {
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": to_attributes(values),
+            "ScanIndexForward": forward,
+            "ConsistentRead": index is None,
+        }
+        optional = {
+            "Limit": limit,
+            "IndexName": index,
+            "FilterExpression": filter_by,
+            "ProjectionExpression": projection,
+            "ExclusiveStartKey": to_attributes(start) if start else None,
+        }
+        arguments.update({name: value for name, value in optional.items() if value is not None})
+        answer = await self._call("query", **arguments)
+        last_key = answer.get("LastEvaluatedKey")
+        return Page(
+            [from_attributes(item) for item in answer["Items"]],
+            from_attributes(last_key) if last_key else None,
+        )
+
+    async def transact(self, writes: Sequence[Write]) -> None:
+        """All of `writes` or none. Raises `TransactionRefusedError`.
+
+        Conflicts with other transactions are retried here, since the SDK does not.
+        """
+        items = [self._transact_item(write) for write in writes]
+        for attempt in range(_ATTEMPTS):
+            try:
+                await self._call("transact_write_items", TransactItems=items)
+            except _CancelledError as cancelled:
+                failed = [i for i, reason in enumerate(cancelled.reasons) if _failed(reason)]
+                if failed:
+                    raise TransactionRefusedError(frozenset(failed)) from None
+                if not _TRANSIENT_REASONS.issuperset(cancelled.reasons):
+                    _log.error("transaction cancelled", extra={"reasons": cancelled.reasons})
+                    raise StoreUnavailableError from None
+                await _back_off(attempt)
+            else:
+                return
+        raise StoreUnavailableError(retry_after=1)
+
+    async def delete_batch(self, keys: Sequence[Key]) -> None:
+        """Removes up to any number of items in batches; what AWS leaves over is tried again."""
+        for start in range(0, len(keys), BATCH_SIZE):
+            batch = keys[start : start + BATCH_SIZE]
+            pending: list[Any] = [{"DeleteRequest": {"Key": to_attributes(key)}} for key in batch]
+            for attempt in range(_ATTEMPTS):
+                answer = await self._call(
+                    "batch_write_item", table=False, RequestItems={self.name: pending}
+                )
+                pending = answer.get("UnprocessedItems", {}).get(self.name, [])
+                if not pending:
+                    break
+                await _back_off(attempt)
+            else:
+                raise StoreUnavailableError(retry_after=1)
+
+    def close(self) -> None:
+        """Ends the worker threads and the connections."""
+        self._workers.shutdown(wait=True)
+        self._client.close()
+
+    def _transact_item(self, write: Write) -> dict[str, Any]:
+        arguments: dict[str, Any] = {"TableName": self.name, **write.expression.arguments()}
+        match write:
+            case Put():
+                return {"Put": {**arguments, "Item": to_attributes(write.item)}}
+            case Update():
+                return {"Update": {**arguments, "Key": to_attributes(write.key)}}
+
+    async def _call(self, operation: str, *, table: bool = True, **arguments: Any) -> Any:
+        if table and operation != "transact_write_items":
+            arguments["TableName"] = self.name
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._workers, self._call_now, operation, arguments)
+
+    def _call_now(self, operation: str, arguments: dict[str, Any]) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            return getattr(self._client.get(), operation)(**arguments)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            answer = cast("dict[str, Any]", error.response)
+            if code == "ConditionalCheckFailedException":
+                item = answer.get("Item")
+                raise ConditionFailedError(from_attributes(item) if item else None) from None
+            if code == "TransactionCanceledException":
+                reasons = answer.get("CancellationReasons", [])
+                raise _CancelledError(
+                    [str(reason.get("Code", "None")) for reason in reasons]
+                ) from None
+            if code in {"TransactionInProgressException", "TransactionConflictException"}:
+                raise _CancelledError(["TransactionConflict"]) from None
+            _log.error("dynamodb refused", extra={"operation": operation, "aws_code": code})
+            raise StoreUnavailableError(retry_after=1) from None
+        except BotoCoreError as error:
+            _log.error(
+                "dynamodb failed",
+                extra={"operation": operation, "error_type": type(error).__name__},
+            )
+            raise StoreUnavailableError(retry_after=1) from None
+
+
+class DynamoCounter:
+    """`ids.Counter` on items `COUNTER#<name>`; ids start above `floor`, where imports may lie."""
+
+    def __init__(self, table: DynamoTable, floor: int) -> None:
+        self._table = table
+        self._floor = floor
+
+    async def draw(self, name: str, size: int) -> int:
+        """See `ids.Counter`."""
+        expression = Expression(
+            update="SET last_id = if_not_exists(last_id, :floor) + :size",
+            condition="attribute_not_exists(last_id) OR last_id <= :ceiling",
+            values={":floor": self._floor, ":size": size, ":ceiling": MAX_INTEGER_ID - size},
+        )
+        key = {"pk": f"COUNTER#{name}", "sk": "COUNTER"}
+        try:
+            item = await self._table.update(Update(key, expression))
+        except ConditionFailedError:
+            raise IdsExhaustedError from None
+        return cast("int", item["last_id"]) - size + 1
+
+
+class DynamoRecords:
+    """`idempotency.RecordStore` on items `IDEMPOTENCY#<key>`, expired by the table's TTL.
+
+    TTL may be days late, so the time is compared here too.
+    """
+
+    def __init__(self, table: DynamoTable) -> None:
+        self._table = table
+
+    async def create(self, record: Record, now: int) -> Record | None:
+        """See `idempotency.RecordStore`."""
+        fresh = Expression("attribute_not_exists(pk) OR expires_at <= :now", values={":now": now})
+        try:
+            await self._table.put(Put(_record_item(record), fresh))
+        except ConditionFailedError as failure:
+            item = failure.item or await self._table.get(_record_key(record.key))
+            if item is None:
+                raise StoreUnavailableError(retry_after=1) from None
+            return _record_from(item)
+        return None
+
+    async def replace(self, record: Record, previous_token: str) -> bool:
+        """See `idempotency.RecordStore`."""
+        expression = Expression(
+            "completed = :running AND #token = :token",
+            names={"#token": "token"},
+            values={":running": False, ":token": previous_token},
+        )
+        try:
+            await self._table.put(Put(_record_item(record), expression))
+        except ConditionFailedError:
+            return False
+        return True
+
+    async def extend(self, key: str, token: str, lease_expires_at: int) -> bool:
+        """See `idempotency.RecordStore`."""
+        expression = Expression(
+            "completed = :running AND #token = :token",
+            update="SET lease_expires_at = :lease",
+            names={"#token": "token"},
+            values={":running": False, ":token": token, ":lease": lease_expires_at},
+        )
+        try:
+            await self._table.update(Update(_record_key(key), expression))
+        except ConditionFailedError:
+            return False
+        return True
+
+
+def claim_write(update: ClaimUpdate) -> Update:
+    """The part of a service's transaction that moves the claim's record on."""
+    record = update.claim.record
+    return Update(
+        _record_key(record.key),
+        Expression(
+            "completed = :running AND #token = :token",
+            update="SET completed = :completed, #reference = :reference",
+            names={"#token": "token", "#reference": "reference"},
+            values={
+                ":running": False,
+                ":token": record.token,
+                ":completed": update.completed,
+                ":reference": json.dumps(dict(update.reference)),
+            },
+        ),
+    )
+
+
+def to_attributes(item: Mapping[str, Value]) -> dict[str, Any]:
+    """DynamoDB's typed form."""
+    return {name: _to_attribute(value) for name, value in item.items()}
+
+
+def from_attributes(attributes: Mapping[str, Any]) -> Item:
+    """The inverse of `to_attributes`."""
+    return {name: _from_attribute(typed) for name, typed in attributes.items()}
+
+
+def _to_attribute(value: Value) -> dict[str, Any]:
+    match value:
+        case None:
+            return {"NULL": True}
+        case bool():
+            return {"BOOL": value}
+        case int():
+            return {"N": str(value)}
+        case str():
+            return {"S": value}
+
+
+def _from_attribute(typed: Mapping[str, Any]) -> Value:
+    ((kind, value),) = typed.items()
+    match kind:
+        case "S" | "BOOL":
+            return cast("str | bool", value)
+        case "N":
+            return int(value)
+        case "NULL":
+            return None
+        case _:
+            raise TypeError(kind)
+
+
+def _record_key(key: str) -> Key:
+    return {"pk": f"IDEMPOTENCY#{key}", "sk": "IDEMPOTENCY"}
+
+
+def _record_item(record: Record) -> Item:
+    return {
+        **_record_key(record.key),
+        "key": record.key,
+        "fingerprint": record.fingerprint,
+        "token": record.token,
+        "completed": record.completed,
+        "lease_expires_at": record.lease_expires_at,
+        "expires_at": record.expires_at,
+        "reference": None if record.reference is None else json.dumps(dict(record.reference)),
+    }
+
+
+def _record_from(item: Mapping[str, Any]) -> Record:
+    reference = item["reference"]
+    return Record(
+        key=item["key"],
+        fingerprint=item["fingerprint"],
+        token=item["token"],
+        completed=item["completed"],
+        lease_expires_at=item["lease_expires_at"],
+        expires_at=item["expires_at"],
+        reference=None if reference is None else json.loads(reference),
+    )
+
+
+class _CancelledError(Exception):
+    def __init__(self, reasons: list[str]) -> None:
+        super().__init__()
+        self.reasons = reasons
+
+
+def _failed(reason: str) -> bool:
+    return reason == _CONDITION_FAILED
+
+
+async def _back_off(attempt: int) -> None:
+    # Full jitter: waiting equally long would let the same rivals meet again.
+    await asyncio.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311
+
+
+def _make_client() -> DynamoDBClient:
+    client = make_client(
+        "dynamodb",
+        connect_timeout=2,
+        read_timeout=5,
+        max_pool_connections=_WORKERS,
+        retries={"mode": "standard", "total_max_attempts": 4},
+    )
+    return cast("DynamoDBClient", client)
