@@ -198,7 +198,15 @@ def _resource_policy(routes: Sequence[Route], caller_roles: Sequence[str]) -> ia
     shared = {route.first_segment for route in opened} & set(closed)
     if shared:
         raise ValueError(f"open and signed routes below one path: {', '.join(sorted(shared))}")
-    callers = [f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{role}" for role in caller_roles]
+    # AWS puts a session's role into aws:PrincipalArn; MiniStack puts the session itself.
+    callers = [
+        arn
+        for role in caller_roles
+        for arn in (
+            f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{role}",
+            f"arn:{Aws.PARTITION}:sts::{Aws.ACCOUNT_ID}:assumed-role/{role}/*",
+        )
+    ]
     return iam.PolicyDocument(
         statements=[
             iam.PolicyStatement(
@@ -218,7 +226,7 @@ def _resource_policy(routes: Sequence[Route], caller_roles: Sequence[str]) -> ia
                     for suffix in ("", "/*")
                 ],
                 # Negated operators also match a request that has no principal.
-                conditions={"StringNotEquals": {"aws:PrincipalArn": callers}},
+                conditions={"StringNotLike": {"aws:PrincipalArn": callers}},
             ),
         ]
     )
