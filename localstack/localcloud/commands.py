@@ -1,0 +1,254 @@
+"""The commands: what a person asks of the local cloud."""
+
+import http.client
+import time
+from collections.abc import Iterable
+from contextlib import ExitStack
+from typing import Literal
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from localcloud import deployment, discovery, ollama, ports, process, seed, streaming
+from localcloud.aws import Aws
+from localcloud.cloud import Cloud
+from localcloud.door.plan import Plan
+from localcloud.errors import LocalCloudError
+from localcloud.frontdoor import NAME as DOOR
+from localcloud.frontdoor import FrontDoor
+from localcloud.localstack import LocalStack
+from localcloud.lock import exclusive
+from localcloud.ministack import MiniStack
+from localcloud.progress import Progress
+from localcloud.settings import STAGE, LocalSettings
+from localcloud.state import StateDirectory, read_json, write_json
+
+CloudName = Literal["ministack", "localstack"]
+NOT_RUNNING = 3
+_CLOUD_FILE = "cloud.json"
+_HTTP_OK = 200
+
+
+class LocalCloud:
+    """The local cloud of one state directory."""
+
+    def __init__(self, settings: LocalSettings) -> None:
+        self._settings = settings
+        self._state = StateDirectory(settings.state)
+        self._door = FrontDoor(settings, self._state)
+
+    def up(self, cloud_name: CloudName) -> None:
+        """Have everything running, deployed and answering.
+
+        Raises LocalCloudError; then nothing runs that this command started.
+        """
+        self._state.create()
+        with exclusive(self._state.lock, command="up"):
+            _Up(self._settings, self._state, self._door, self._cloud(cloud_name)).run()
+
+    def down(self) -> bool:
+        """Stop everything; state is kept. Returns whether anything ran."""
+        if not self._state.exists():
+            return False
+        with exclusive(self._state.lock, command="down"):
+            return self._stop()
+
+    def reset(self) -> None:
+        """Stop everything and remove all state."""
+        if not self._state.exists():
+            return
+        with exclusive(self._state.lock, command="reset"):
+            try:
+                self._stop()
+            except LocalCloudError as error:
+                # What was not saved goes now anyway.
+                print(error.reason)
+            self._state.remove()
+
+    def status(self) -> int:
+        """Print what runs and where. Returns the exit code: 0 when all of it runs, else 3."""
+        if not self._state.exists():
+            print("The local cloud is not running: `make up` starts it.")
+            return NOT_RUNNING
+        cloud = self._chosen_cloud()
+        rows = []
+        for name in (cloud.name, DOOR):
+            record = process.find(self._state.run, name)
+            rows.append((name, f"process {record.identity.pid}" if record else "not running"))
+        if isinstance(cloud, LocalStack):
+            rows[0] = (cloud.name, "container runs" if cloud.running() else "not running")
+        plan = self._door.current_plan()
+        for name, text in rows:
+            print(f"{name:<12} {text}")
+        if plan is None or any(text == "not running" for _, text in rows):
+            print("The local cloud is not running: `make up` starts it.")
+            return NOT_RUNNING
+        print(f"AWS          {plan.endpoint}")
+        for service in plan.services:
+            print(f"{service.name:<12} http://localhost:{service.port}  ", end="")
+            if service.api_id:
+                print(f"(API: {plan.endpoint}/_aws/execute-api/{service.api_id}/{STAGE})")
+            else:
+                print("(not deployed)")
+        print(ollama.describe(self._settings))
+        return 0
+
+    def _stop(self) -> bool:
+        cloud = self._chosen_cloud()
+        ran = self._door.running() or process.find(self._state.run, cloud.name) is not None
+        ran = ran or (isinstance(cloud, LocalStack) and cloud.running())
+        self._door.stop()
+        cloud.stop()
+        (self._state.run / _CLOUD_FILE).unlink(missing_ok=True)
+        return ran
+
+    def _chosen_cloud(self) -> Cloud:
+        """The emulator that the last `up` started."""
+        value = read_json(self._state.run / _CLOUD_FILE)
+        return self._cloud("localstack" if value == "localstack" else "ministack")
+
+    def _cloud(self, name: CloudName) -> Cloud:
+        kind = LocalStack if name == "localstack" else MiniStack
+        return kind(self._settings, self._state)
+
+
+class _Up:
+    """One run of `up`: each step is skipped where its outcome stands already."""
+
+    def __init__(
+        self, settings: LocalSettings, state: StateDirectory, door: FrontDoor, cloud: Cloud
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._door = door
+        self._cloud = cloud
+        self._progress = Progress()
+        self._aws = Aws(settings.endpoint)
+        self._deployment = deployment.Deployment(settings, state, self._aws, self._progress)
+
+    def run(self) -> None:
+        """Do what is missing, and undo it if a step fails."""
+        ollama.require(self._settings)
+        if self._leave_running():
+            return
+        with ExitStack() as undo:
+            if not self._cloud.running():
+                self._replace_cloud(undo)
+            plan = self._deployed_plan()
+            self._replace_door(plan, undo)
+            self._check_health(plan)
+            undo.pop_all()
+        streaming.prune(self._state, plan.streamed)
+        self._progress.step("Ready")
+        self._say_what_to_try(plan)
+
+    def _leave_running(self) -> bool:
+        """Whether everything runs as it should already."""
+        if not (self._cloud.running() and self._door.running()):
+            return False
+        plan = self._door.current_plan()
+        if plan is None or not self._deployment.is_current():
+            return False
+        if plan != self._door.plan(plan.services, plan.streamed):
+            return False
+        self._seed()
+        self._check_health(plan)
+        print("The local cloud is already running, and nothing has changed.")
+        self._say_what_to_try(plan)
+        return True
+
+    def _replace_cloud(self, undo: ExitStack) -> None:
+        """Start the emulator, after stopping what an earlier or half-finished start left."""
+        self._door.stop()
+        other = read_json(self._state.run / _CLOUD_FILE)
+        if other == "localstack" and self._cloud.name != other:
+            LocalStack(self._settings, self._state).stop()
+        # A MiniStack of other settings, or one without a door.
+        MiniStack(self._settings, self._state).stop()
+        self._door.require_free_ports()
+        if self._cloud.name == "localstack":
+            port = self._settings.cloud_port
+            ports.require_free(port, variable="LOCAL_CLOUD_PORT", purpose="the emulated AWS")
+        write_json(self._state.run / _CLOUD_FILE, self._cloud.name)
+        self._progress.step(f"Starting {self._cloud.name} on {self._settings.endpoint}")
+        self._cloud.start()
+        undo.callback(self._cloud.stop)
+
+    def _deployed_plan(self) -> Plan:
+        try:
+            if self._deployment.is_current():
+                self._progress.step("Nothing to deploy: no input has changed")
+            else:
+                self._deployment.deploy()
+            self._seed()
+            services = discovery.find_services(self._aws, self._settings.services)
+            streamed = streaming.unpack(self._aws, self._state, self._settings.endpoint)
+        except (ClientError, BotoCoreError) as error:
+            raise LocalCloudError(
+                f"The emulated AWS refused: {error}", f"See the logs in {self._state.logs}."
+            ) from error
+        return self._door.plan(services, streamed)
+
+    def _replace_door(self, plan: Plan, undo: ExitStack) -> None:
+        if self._door.current_plan() == plan:
+            return
+        self._door.stop()
+        self._door.require_free_ports()
+        self._progress.step("Starting the front door")
+        self._door.start(plan)
+        undo.callback(self._door.stop)
+
+    def _seed(self) -> None:
+        seeded = seed.provider_keys(self._aws)
+        if seeded:
+            self._progress.step(f"Provider keys from .env: {', '.join(seeded)}")
+
+    def _check_health(self, plan: Plan) -> None:
+        for service in plan.services:
+            if service.api_id is None:
+                continue
+            status = _get(service.port, "/health")
+            if status != _HTTP_OK:
+                raise LocalCloudError(
+                    f"{service.health_name} answers GET /health with {status or 'nothing'}.",
+                    f"`make logs SERVICE={service.name}` shows why.",
+                )
+
+    def _say_what_to_try(self, plan: Plan) -> None:
+        print()
+        for service in plan.services:
+            where = f"http://localhost:{service.port}"
+            print(f"  {service.health_name:<22} {where if service.api_id else 'not deployed yet'}")
+        print(f"  {ollama.describe(self._settings)}")
+        ai = next(service for service in plan.services if service.name == "ai")
+        if ai.api_id:
+            print()
+            print("Try:")
+            for line in _first_calls(f"http://localhost:{ai.port}"):
+                print(f"  {line}")
+
+
+def _first_calls(base: str) -> Iterable[str]:
+    yield f"curl {base}/health"
+    yield (
+        f"curl {base}/api/v1/sessions -H 'Content-Type: application/json' "
+        '-d \'{"user_id": 1, "project_id": 1}\''
+    )
+    yield (
+        f"curl -N {base}/api/v1/chat/stream -H 'Content-Type: application/json' "
+        '-d \'{"session_id": "<id>", "message": "Hello"}\''
+    )
+
+
+def _get(port: int, path: str) -> int:
+    """The status of a call through the front door, 0 when there is no answer."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        try:
+            connection.request("GET", path)
+            return connection.getresponse().status
+        except OSError:
+            time.sleep(0.2)
+        finally:
+            connection.close()
+    return 0

@@ -1,0 +1,186 @@
+"""Synthesis and deployment of the CDK app, skipped while none of their inputs has changed."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from botocore.exceptions import ClientError
+
+from localcloud import environment
+from localcloud.aws import Aws
+from localcloud.errors import LocalCloudError
+from localcloud.process import open_log
+from localcloud.progress import Progress
+from localcloud.settings import ACCOUNT, REGION, ROOT, LocalSettings
+from localcloud.state import StateDirectory
+
+# Kept in the cloud itself: a cloud that lost its state has lost this too, and is deployed anew.
+_FINGERPRINT = "/santaclaude/local/deployment"
+_FILES = ("app.py", "cdk.json", "package-lock.json", "requirements-dev.txt")
+_TREES = ("contracts", "functions", "infra", "layers")
+_SUFFIXES = {".py", ".json", ".sh", ".txt"}
+_TIMEOUT_SECONDS = 900
+_TELLING = ("Error", "error", "failed", "Failed", "❌")
+
+
+class Deployment:
+    """The app in one emulated cloud."""
+
+    def __init__(
+        self, settings: LocalSettings, state: StateDirectory, aws: Aws, progress: Progress
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._aws = aws
+        self._progress = progress
+
+    def context(self) -> dict[str, str]:
+        """The CDK context of the local environment."""
+        context = {"env": "local"}
+        if self._settings.model:
+            context |= {
+                "default_model": self._settings.model,
+                "additional_models": self._settings.model,
+            }
+        return context
+
+    def is_current(self) -> bool:
+        """Whether what is deployed was made from today's files and settings."""
+        return self._aws.parameter(_FINGERPRINT) == fingerprint(ROOT, self.context())
+
+    def deploy(self) -> None:
+        """Synthesize and deploy every stack.
+
+        Raises LocalCloudError with the tool's own reason.
+        """
+        wanted = fingerprint(ROOT, self.context())
+        self._progress.step("Synthesizing the CDK app")
+        self._synthesize()
+        if not self._bootstrapped():
+            self._progress.step("Bootstrapping the emulated account")
+            self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
+        self._progress.step("Deploying the stacks")
+        self._cdk("deploy", "--all", "--require-approval", "never")
+        self._aws.parameters.put_parameter(
+            Name=_FINGERPRINT, Value=wanted, Type="String", Overwrite=True
+        )
+
+    def _synthesize(self) -> None:
+        settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))
+        context = settings.get("context", {}) | self.context()
+        env = environment.synthesis() | {
+            "CDK_CONTEXT_JSON": json.dumps(context),
+            "CDK_OUTDIR": str(self._state.assembly),
+            # Checks templates against AWS's rules for 7 s; CI does that for every environment.
+            "CDK_VALIDATION": "false",
+        }
+        run_tool(
+            [sys.executable, "app.py"],
+            env=env,
+            log=self._state.logs / "synth.log",
+            title="The synthesis of the CDK app",
+        )
+
+    def _bootstrapped(self) -> bool:
+        try:
+            stacks = self._aws.cloudformation.describe_stacks(StackName="CDKToolkit")["Stacks"]
+        except ClientError:
+            return False
+        return any(stack["StackStatus"].endswith("_COMPLETE") for stack in stacks)
+
+    def _cdk(self, command: str, *arguments: str) -> None:
+        run_tool(
+            [
+                "node",
+                str(ROOT / "node_modules" / "aws-cdk" / "bin" / "cdk"),
+                command,
+                *arguments,
+                "--app",
+                str(self._state.assembly),
+                "--no-notices",
+                "--no-version-reporting",
+                "--ci",
+            ],
+            env=environment.bare(self._state) | environment.credentials(self._settings),
+            log=self._state.logs / "deploy.log",
+            title=f"`cdk {command}`",
+        )
+
+
+def fingerprint(root: Path, context: Mapping[str, str]) -> str:
+    """A hash over every file and setting that the deployment is made from."""
+    digest = hashlib.sha256()
+    digest.update(json.dumps([sys.version, sys.platform, dict(context)], sort_keys=True).encode())
+    for path in _inputs(root):
+        content = hashlib.sha256(path.read_bytes()).hexdigest()
+        digest.update(
+            f"\0{path.relative_to(root)}\0{path.stat().st_mode & 0o111}\0{content}".encode()
+        )
+    return digest.hexdigest()
+
+
+def _inputs(root: Path) -> Iterator[Path]:
+    for name in _FILES:
+        if (root / name).is_file():
+            yield root / name
+    for tree in _TREES:
+        found = (
+            path
+            for path in (root / tree).rglob("*")
+            if path.suffix in _SUFFIXES and "__pycache__" not in path.parts and path.is_file()
+        )
+        yield from sorted(found)
+
+
+def run_tool(command: Sequence[str], *, env: Mapping[str, str], log: Path, title: str) -> None:
+    """Run a tool to its end, in a session of its own that is ended when this command is.
+
+    Raises LocalCloudError with the reason from its output when it fails.
+    """
+    descriptor = open_log(log)
+    start = os.lseek(descriptor, 0, os.SEEK_END)
+    try:
+        tool = subprocess.Popen(
+            command,
+            env=dict(env),
+            cwd=ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=descriptor,
+            stderr=descriptor,
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        raise LocalCloudError(
+            f"{title} could not start: {command[0]} is missing.", "Run `make up` again to set up."
+        ) from error
+    finally:
+        os.close(descriptor)
+    try:
+        code = tool.wait(timeout=_TIMEOUT_SECONDS)
+    except subprocess.TimeoutExpired as error:
+        raise LocalCloudError(
+            f"{title} took more than {_TIMEOUT_SECONDS} s.", f"Its log is {log}."
+        ) from error
+    finally:
+        if tool.poll() is None:
+            with suppress(ProcessLookupError):
+                os.killpg(tool.pid, signal.SIGKILL)
+            tool.wait()
+    if code:
+        raise LocalCloudError(f"{title} failed: {reason(log, start)}", f"The whole log is {log}.")
+
+
+def reason(log: Path, start: int) -> str:
+    """The last line of a tool's output that tells why it failed."""
+    with log.open("rb") as file:
+        file.seek(start)
+        lines = [line.strip() for line in file.read().decode("utf-8", "replace").splitlines()]
+    lines = [line for line in lines if line]
+    telling = [line for line in lines if any(word in line for word in _TELLING)]
+    return (telling or lines or ["it said nothing."])[-1][:400]

@@ -1,0 +1,112 @@
+"""LocalStack proper instead of MiniStack: a container, for who has Docker and its token."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from localcloud.errors import LocalCloudError
+from localcloud.process import last_line, open_log
+from localcloud.settings import ROOT, LocalSettings
+from localcloud.state import StateDirectory
+
+COMPOSE_FILE = ROOT / "localstack" / "docker-compose.yml"
+_TOKEN = "LOCALSTACK_AUTH_TOKEN"  # noqa: S105 - the name of the variable, not a token
+
+
+class LocalStack:
+    """LocalStack under `docker compose`."""
+
+    name = "localstack"
+
+    def __init__(
+        self, settings: LocalSettings, state: StateDirectory, *, env_file: Path = ROOT / ".env"
+    ) -> None:
+        self._settings = settings
+        self._state = state
+        self._env_file = env_file
+        self._log = state.logs / "localstack.log"
+
+    def command(self, *arguments: str) -> list[str]:
+        """The `docker compose` command for our file and project."""
+        return [
+            "docker",
+            "compose",
+            "--project-name",
+            "santaclaude-local",
+            "--file",
+            str(COMPOSE_FILE),
+            *arguments,
+        ]
+
+    def environment(self) -> dict[str, str]:
+        """The person's environment, which finds their engine, and what the compose file reads."""
+        settings = self._settings
+        result = dict(os.environ) | {
+            _TOKEN: self._token(),
+            "LOCAL_CLOUD_PORT": str(settings.cloud_port),
+        }
+        if settings.bedrock_endpoint_url:
+            result["LOCAL_BEDROCK_ENDPOINT_URL"] = str(settings.bedrock_endpoint_url)
+        return result
+
+    def running(self) -> bool:
+        """Whether its container runs and is healthy."""
+        if shutil.which("docker") is None:
+            return False
+        answer = subprocess.run(
+            self.command("ps", "--services", "--status", "running"),
+            env=dict(os.environ) | {_TOKEN: "unused"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return answer.returncode == 0 and "localstack" in answer.stdout.split()
+
+    def start(self) -> None:
+        """Start the container and wait until it is healthy."""
+        self._require_engine()
+        if not self._token():
+            raise LocalCloudError(
+                f"LocalStack needs {_TOKEN}.",
+                "Put the token of your LocalStack account into the environment or into .env.",
+            )
+        self._run("up", "--detach", "--wait")
+
+    def stop(self) -> None:
+        """Stop the container; its volume keeps what LocalStack persists."""
+        if shutil.which("docker") is None:
+            return
+        self._run("down")
+
+    def _token(self) -> str:
+        return os.environ.get(_TOKEN) or dotenv_values(self._env_file).get(_TOKEN) or ""
+
+    def _require_engine(self) -> None:
+        remedy = "Install and start Docker, or leave CLOUD out: MiniStack needs neither."
+        if shutil.which("docker") is None:
+            raise LocalCloudError("LocalStack needs Docker, which is not installed.", remedy)
+        answer = subprocess.run(["docker", "info"], capture_output=True, check=False)
+        if answer.returncode:
+            raise LocalCloudError("LocalStack needs Docker, whose engine does not run.", remedy)
+
+    def _run(self, *arguments: str) -> None:
+        descriptor = open_log(self._log)
+        try:
+            code = subprocess.run(
+                self.command(*arguments),
+                env=self.environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=descriptor,
+                stderr=descriptor,
+                check=False,
+            ).returncode
+        finally:
+            os.close(descriptor)
+        if code:
+            raise LocalCloudError(
+                f"`docker compose {arguments[0]}` failed: {last_line(self._log)}",
+                f"The whole log is {self._log}.",
+            )
