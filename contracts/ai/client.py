@@ -1,0 +1,258 @@
+"""Calls the AI service."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator, Mapping
+from types import TracebackType
+from typing import Self, TypeVar
+from urllib.parse import quote
+
+import httpx
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from contracts.ai import v1
+from contracts.client.errors import InvalidAnswerError, NotFoundError, StreamInterruptedError
+from contracts.client.signing import SigV4
+from contracts.client.sse import MalformedStreamError, data_lines
+from contracts.client.transport import NO_OPTIONS, Call, CallOptions, ServiceTransport
+from contracts.operation import EVENT_STREAM_MEDIA_TYPE
+
+TIMEOUT_SECONDS = 60.0
+STREAM_TIMEOUT_SECONDS = 300.0
+
+_SERVICE = "ai-service"
+_END_OF_STREAM = "[DONE]"
+_NO_SUCH_ROUTE = "not_found"
+_PROVIDERS = TypeAdapter(list[v1.Provider])
+_MODELS = TypeAdapter(list[v1.Model])
+
+A = TypeVar("A", bound=BaseModel)
+
+
+class AIServiceClient:
+    """The AI service's v1 calls. Every method raises `contracts.client.errors.ServiceError`.
+
+    Holds a pool of connections: use it with `async with`, or call `aclose`, and share it between
+    tasks of one event loop. Requests are signed when `auth` is a `SigV4`.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        auth: httpx.Auth | None = None,
+        timeout: float = TIMEOUT_SECONDS,
+        stream_timeout: float = STREAM_TIMEOUT_SECONDS,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """`timeout` is of each wait, `stream_timeout` of each wait for bytes of a stream (s)."""
+        self._calls = ServiceTransport(
+            service=_SERVICE,
+            base_url=base_url,
+            timeout=timeout,
+            stream_timeout=stream_timeout,
+            auth=auth,
+            transport=transport,
+        )
+
+    @classmethod
+    def from_environment(
+        cls, environment: Mapping[str, str] | None = None, *, sign: bool = False
+    ) -> Self:
+        """A client of `AI_SERVICE_URL`; `sign` signs for `AWS_REGION`, as botocore's credentials.
+
+        Raises `KeyError` naming the variable that is missing.
+        """
+        values = os.environ if environment is None else environment
+        auth = SigV4(region=values["AWS_REGION"]) if sign else None
+        return cls(values["AI_SERVICE_URL"], auth=auth)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the pooled connections."""
+        await self._calls.aclose()
+
+    async def list_providers(self, *, options: CallOptions = NO_OPTIONS) -> list[v1.Provider]:
+        """All providers."""
+        call = Call(
+            operation="list_providers", method="GET", path="/api/v1/providers", options=options
+        )
+        return await self._calls.fetch(call, _PROVIDERS)
+
+    async def list_models(
+        self, provider_id: int | None = None, *, options: CallOptions = NO_OPTIONS
+    ) -> list[v1.Model]:
+        """The models, of one provider or all."""
+        call = Call(
+            operation="list_models",
+            method="GET",
+            path="/api/v1/models",
+            query={"provider_id": provider_id},
+            options=options,
+        )
+        return await self._calls.fetch(call, _MODELS)
+
+    async def create_session(
+        self, session: v1.SessionCreate, user_id: int, *, options: CallOptions = NO_OPTIONS
+    ) -> v1.Session:
+        """Start a session; calls no model."""
+        call = Call(
+            operation="create_session",
+            method="POST",
+            path="/api/v1/sessions",
+            query={"user_id": user_id},
+            body=session,
+            options=options,
+        )
+        return await self._fetch(call, v1.Session)
+
+    async def list_sessions(
+        self,
+        *,
+        project_id: int | None = None,
+        user_id: int | None = None,
+        limit: int | None = None,
+        cursor: str | None = None,
+        options: CallOptions = NO_OPTIONS,
+    ) -> v1.SessionPage:
+        """A project's or a user's sessions, newest first; one of the two ids is required."""
+        call = Call(
+            operation="list_sessions",
+            method="GET",
+            path="/api/v1/sessions",
+            query={
+                "project_id": project_id,
+                "user_id": user_id,
+                "limit": limit,
+                "cursor": cursor,
+            },
+            options=options,
+        )
+        return await self._fetch(call, v1.SessionPage)
+
+    async def get_session(
+        self, session_id: str, *, options: CallOptions = NO_OPTIONS
+    ) -> v1.Session | None:
+        """The session with its messages; None if there is no such session."""
+        call = Call(
+            operation="get_session", method="GET", path=_session_path(session_id), options=options
+        )
+        try:
+            return await self._fetch(call, v1.Session)
+        except NotFoundError as error:
+            # A base URL that leads to another service must not look like a missing session.
+            if error.code == _NO_SUCH_ROUTE:
+                raise
+            return None
+
+    async def update_session(
+        self, session_id: str, update: v1.SessionUpdate, *, options: CallOptions = NO_OPTIONS
+    ) -> v1.Session:
+        """Change the session's status, context or card. Raises `NotFoundError`."""
+        call = Call(
+            operation="update_session",
+            method="PATCH",
+            path=_session_path(session_id),
+            body=update,
+            options=options,
+        )
+        return await self._fetch(call, v1.Session)
+
+    async def delete_session(self, session_id: str, *, options: CallOptions = NO_OPTIONS) -> None:
+        """Delete the session and its messages. Raises `NotFoundError`."""
+        call = Call(
+            operation="delete_session",
+            method="DELETE",
+            path=_session_path(session_id),
+            options=options,
+        )
+        await self._fetch(call, v1.SessionDeleted)
+
+    async def list_messages(
+        self,
+        session_id: str,
+        *,
+        limit: int | None = None,
+        cursor: str | None = None,
+        options: CallOptions = NO_OPTIONS,
+    ) -> v1.MessagePage:
+        """The session's messages, oldest first. Raises `NotFoundError`."""
+        call = Call(
+            operation="list_messages",
+            method="GET",
+            path=f"{_session_path(session_id)}/messages",
+            query={"limit": limit, "cursor": cursor},
+            options=options,
+        )
+        return await self._fetch(call, v1.MessagePage)
+
+    async def add_message(
+        self, session_id: str, message: v1.MessageCreate, *, options: CallOptions = NO_OPTIONS
+    ) -> v1.Message:
+        """Add a message; calls no model. Raises `NotFoundError`."""
+        call = Call(
+            operation="add_message",
+            method="POST",
+            path=f"{_session_path(session_id)}/messages",
+            body=message,
+            options=options,
+        )
+        return await self._fetch(call, v1.Message)
+
+    async def chat(
+        self, request: v1.ChatRequest, *, options: CallOptions = NO_OPTIONS
+    ) -> v1.ChatResponse:
+        """Send a message and wait for the whole answer, whatever `request.stream` says."""
+        call = Call(
+            operation="chat",
+            method="POST",
+            path="/api/v1/chat",
+            body=request.model_copy(update={"stream": False}),
+            options=options,
+        )
+        return await self._fetch(call, v1.ChatResponse)
+
+    async def chat_stream(
+        self, request: v1.ChatRequest, *, options: CallOptions = NO_OPTIONS
+    ) -> AsyncGenerator[v1.StreamingChatChunk, None]:
+        """Send a message and get the answer's chunks as they come.
+
+        A failure that the service saw after the first byte is a finished chunk with `error`: it is
+        given to the caller like any other. A stream that ends without its end mark raises
+        `StreamInterruptedError`. To leave early, close the iterator (`contextlib.aclosing`).
+        """
+        call = Call(
+            operation="chat_stream",
+            method="POST",
+            path="/api/v1/chat/stream",
+            body=request.model_copy(update={"stream": True}),
+            options=options,
+        )
+        async with self._calls.stream(call, EVENT_STREAM_MEDIA_TYPE) as chunks:
+            try:
+                async for line in data_lines(chunks):
+                    if line == _END_OF_STREAM:
+                        return
+                    yield v1.StreamingChatChunk.model_validate_json(line)
+            except (MalformedStreamError, ValidationError) as error:
+                reason = f"not a chunk: {type(error).__name__}"
+                raise InvalidAnswerError(_SERVICE, call.operation, reason) from None
+        raise StreamInterruptedError(_SERVICE, "chat_stream", "the stream ended before [DONE]")
+
+    async def _fetch(self, call: Call, model: type[A]) -> A:
+        return await self._calls.fetch(call, TypeAdapter(model))
+
+
+def _session_path(session_id: str) -> str:
+    return f"/api/v1/sessions/{quote(session_id, safe='')}"

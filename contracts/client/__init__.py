@@ -1,0 +1,1 @@
+"""What every service's client is made of: errors, signing, transport, event streams."""
