@@ -139,7 +139,7 @@ class DependencyBundle:
     def source(self) -> Path:
         return (ROOT / self.lock).parent
 
-    def _requirements(self) -> str:
+    def requirements(self) -> str:
         """The lock's entries, less those that the other bundle ships already."""
         entries = _lock_entries((ROOT / self.lock).read_text())
         if self.provided:
@@ -150,7 +150,7 @@ class DependencyBundle:
     def fingerprint(self) -> str:
         """Hash of what is to be installed, of the target, and of what is left out."""
         models = ",".join(sorted(_BOTOCORE_MODELS))
-        parts = (_FORMAT, repr(self.platform), self.prefix, models, self._requirements())
+        parts = (_FORMAT, repr(self.platform), self.prefix, models, self.requirements())
         return _digest(part.encode() for part in parts)
 
     def build(self, output: Path) -> None:
@@ -166,7 +166,7 @@ class DependencyBundle:
             command += ["--python-platform", self.platform.uv_platform]
         result = subprocess.run(
             command,
-            input=self._requirements(),
+            input=self.requirements(),
             text=True,
             capture_output=True,
             env={**os.environ, "UV_PYTHON_DOWNLOADS": "never"},

@@ -4,8 +4,6 @@ Published by AWS as a public layer: https://github.com/aws/aws-lambda-web-adapte
 version 30 in every region).
 """
 
-from aws_cdk import Fn
-
 _LAYER = "LambdaAdapterLayerArm64"
 _LAYER_VERSION = 30
 _COMMERCIAL_ACCOUNT = "753240598075"
@@ -20,10 +18,7 @@ def layer_arn(region: str) -> str:
     """ARN of the arm64 layer; `region` may be a token (then a commercial region is meant)."""
     partition = "aws-cn" if region in _CHINA_ACCOUNTS else "aws"
     account = _CHINA_ACCOUNTS.get(region, _COMMERCIAL_ACCOUNT)
-    return Fn.join(
-        ":",
-        ["arn", partition, "lambda", region, account, "layer", _LAYER, str(_LAYER_VERSION)],
-    )
+    return f"arn:{partition}:lambda:{region}:{account}:layer:{_LAYER}:{_LAYER_VERSION}"
 
 
 def environment() -> dict[str, str]:

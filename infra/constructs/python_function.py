@@ -114,13 +114,6 @@ class PythonFunction(Construct):
                 resources=[log_group.log_group_arn],
             )
         )
-        role.add_to_policy(
-            iam.PolicyStatement(
-                sid="Traces",
-                actions=["xray:PutTraceSegments", "xray:PutTelemetryRecords"],
-                resources=["*"],
-            )
-        )
         for statement in permissions:
             role.add_to_policy(statement)
         acknowledge(role, Reason.TRACES)

@@ -1,0 +1,175 @@
+"""Prepares `.venv` and `node_modules` from the locks, with nothing but Python 3.11+ and its venv.
+
+Run by `make` before everything else, and by `up.py`. Standard library only; quick when nothing has
+changed. What is missing on the machine is told in one line with its remedy.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+BIN = VENV / "bin"
+STAMP = VENV / ".prepared"
+LOCKS = (ROOT / "requirements-dev.txt", ROOT / "package-lock.json")
+
+OLDEST = (3, 11)
+# Lambda's runtime here; the others follow, newest first.
+PREFERRED = ("python3.13", "python3.14", "python3.12", "python3.11", "python3", "python")
+FREE_SPACE_MB = 2048
+
+_PROBE = "import ensurepip, sys, venv; print(*sys.version_info[:2])"
+
+
+class SetupError(Exception):
+    """The machine lacks something; the message names it and the remedy."""
+
+
+def main() -> int:
+    """Bring the environment up to date; returns the exit code."""
+    try:
+        prepare()
+    except SetupError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("error: interrupted; run it again to go on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def prepare() -> None:
+    """Make `.venv` and `node_modules` match the locks. Raises SetupError."""
+    fingerprint = _fingerprint()
+    if STAMP.is_file() and STAMP.read_text() == fingerprint and _usable(BIN / "python"):
+        return
+    STAMP.unlink(missing_ok=True)
+    _require_space()
+    interpreter = _interpreter()
+    if _version(BIN / "python") is None:
+        _step(f"virtual environment ({interpreter})")
+        shutil.rmtree(VENV, ignore_errors=True)
+        _run([interpreter, "-m", "venv", str(VENV)], "python3 -m venv failed")
+    _step("packages from requirements-dev.txt")
+    _install_uv()
+    _run(
+        [BIN / "uv", "pip", "sync", "--quiet", "--python", BIN / "python", "--require-hashes"]
+        + [LOCKS[0]],
+        "the packages of requirements-dev.txt could not be installed",
+    )
+    _step("CDK CLI from package-lock.json")
+    _run(
+        [BIN / "npm", "ci", "--no-audit", "--no-fund", "--loglevel", "error"],
+        "npm ci failed",
+    )
+    STAMP.write_text(fingerprint)
+
+
+def _fingerprint() -> str:
+    digest = hashlib.sha256()
+    for lock in LOCKS:
+        digest.update(lock.read_bytes())
+    return digest.hexdigest()
+
+
+def _usable(python: Path) -> bool:
+    return python.exists() and (ROOT / "node_modules" / "aws-cdk").is_dir()
+
+
+def _require_space() -> None:
+    free = shutil.disk_usage(ROOT).free // 2**20
+    if free < FREE_SPACE_MB:
+        raise SetupError(
+            f"{free} MB free below {ROOT.name}, {FREE_SPACE_MB} MB needed: make room and run again"
+        )
+
+
+def _interpreter() -> str:
+    """The first Python of PREFERRED that runs, is new enough and can make virtual environments."""
+    seen = {}
+    for name in (*PREFERRED, sys.executable):
+        found = shutil.which(name)
+        if found and found not in seen:
+            seen[found] = _version(Path(found))
+            version = seen[found]
+            if version and version >= OLDEST:
+                return found
+    if (sys.version_info.major, sys.version_info.minor) >= OLDEST:
+        raise SetupError(
+            "Python's venv module is missing: on Debian and Ubuntu `apt install python3-venv`"
+        )
+    raise SetupError(
+        f"Python {OLDEST[0]}.{OLDEST[1]} or later is needed, this is "
+        f"{sys.version_info.major}.{sys.version_info.minor}: install one from your package manager"
+    )
+
+
+def _version(python: Path) -> tuple[int, int] | None:
+    """What `python` is, or None when it does not run or has no venv and ensurepip."""
+    try:
+        result = subprocess.run(
+            [python, "-c", _PROBE], capture_output=True, text=True, timeout=30, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if result.returncode:
+        return None
+    major, minor = result.stdout.split()
+    return int(major), int(minor)
+
+
+def _install_uv() -> None:
+    """Uv from its own entry of the lock, so that its hash is checked too."""
+    lines = LOCKS[0].read_text().splitlines(keepends=True)
+    start = next(i for i, line in enumerate(lines) if line.startswith("uv=="))
+    entry = [lines[start]]
+    for line in lines[start + 1 :]:
+        if not line.lstrip().startswith("--hash"):
+            break
+        entry.append(line)
+    with tempfile.NamedTemporaryFile("w", suffix=".txt") as requirement:
+        requirement.write("".join(entry))
+        requirement.flush()
+        _run(
+            [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+            + ["--require-hashes", "-r", requirement.name],
+            "uv could not be installed from the package index",
+        )
+
+
+def _run(command: Sequence[str | Path], failure: str) -> None:
+    environment = {
+        **os.environ,
+        "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
+        "UV_PYTHON_DOWNLOADS": "never",
+    }
+    environment.pop("VIRTUAL_ENV", None)
+    result = subprocess.run(
+        [str(part) for part in command],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode:
+        lines = [line for line in (result.stderr + result.stdout).splitlines() if line.strip()]
+        raise SetupError(f"{failure}: " + " | ".join(lines[-3:]))
+
+
+_STARTED = time.monotonic()
+
+
+def _step(text: str) -> None:
+    print(f"[{time.monotonic() - _STARTED:5.1f} s] {text}", flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,42 @@
+"""Locks are what pyproject says, and name no index."""
+
+import re
+import shutil
+
+import pytest
+
+from scripts import lock
+
+
+def test_locks_are_current():
+    assert lock.stale() == []
+
+
+@pytest.mark.parametrize("entry", lock.LOCKS, ids=lambda entry: entry.group)
+def test_locks_are_hashed_and_name_no_address(entry):
+    text = (lock.ROOT / entry.path).read_text()
+    assert "://" not in text
+    for block in re.split(r"\n(?=\S)", text):
+        if re.match(r"[A-Za-z0-9]", block):
+            assert "--hash=sha256:" in block, block
+
+
+def test_a_changed_requirement_makes_its_lock_stale(tmp_path):
+    for path in ("pyproject.toml", *(entry.path for entry in lock.LOCKS)):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(lock.ROOT / path, tmp_path / path)
+    assert lock.stale(tmp_path) == []
+    pyproject = tmp_path / "pyproject.toml"
+    changed = re.sub(r'"mangum>=[^"]*"', '"mangum>=0.1"', pyproject.read_text())
+    pyproject.write_text(changed)
+    assert lock.stale(tmp_path) == ["requirements-dev.txt", "functions/ai/requirements.txt"]
+
+
+def test_the_cdk_command_is_pinned_and_its_lock_names_no_address():
+    package = (lock.ROOT / "package.json").read_text()
+    assert '"aws-cdk": "2.1148.1"' in package
+    assert "resolved" not in (lock.ROOT / "package-lock.json").read_text()
+
+
+def test_no_other_lock():
+    assert not (lock.ROOT / "uv.lock").exists()

@@ -1,0 +1,139 @@
+"""Bundles hold what they should, twice the same, for the platform that they run on."""
+
+import hashlib
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from infra import bundling
+from infra.constructs.service_layers import COMMON_LOCK
+
+AI_LOCK = "functions/ai/requirements.txt"
+# The Lambda runtime's own platform, and this machine's.
+PLATFORMS = {"lambda": bundling.LAMBDA, "native": bundling.NATIVE}
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def source(platform=bundling.NATIVE):
+    return bundling.SourceBundle(("functions/ai", "contracts"), platform=platform)
+
+
+def test_code_is_packages_with_bytecode_twice_the_same(tmp_path):
+    for name in ("one", "two"):
+        source().build(tmp_path / name)
+    first, second = (contents(tmp_path / name) for name in ("one", "two"))
+    assert first == second
+    assert "functions/__init__.py" in first
+    assert "functions/ai/entrypoints/api.py" in first
+    assert any(name.endswith(".pyc") for name in first)
+    assert not any("openapi" in Path(name).parent.parts[1:2] for name in first)
+    assert not any(name.endswith(("requirements.txt", ".md")) for name in first)
+    script = tmp_path / "one" / "functions/ai/stream.sh"
+    assert script.stat().st_mode & 0o111
+
+
+def test_the_fingerprint_follows_content_and_platform(tmp_path, monkeypatch):
+    before = source().fingerprint()
+    assert before == source().fingerprint()
+    assert source(bundling.LAMBDA).fingerprint() != before
+    package = tmp_path / "functions" / "ai"
+    package.mkdir(parents=True)
+    (package / "__init__.py").write_text("x = 1\n")
+    monkeypatch.setattr(bundling, "ROOT", tmp_path)
+    bundle = bundling.SourceBundle(("functions/ai",), platform=bundling.NATIVE)
+    first = bundle.fingerprint()
+    (package / "__init__.py").write_text("x = 2\n")
+    assert bundle.fingerprint() != first
+
+
+def test_dependencies_leave_out_what_the_common_layer_ships():
+    bundle = bundling.DependencyBundle(AI_LOCK, platform=bundling.NATIVE, provided=COMMON_LOCK)
+    requirements = bundle.requirements()
+    assert "fastapi==" in requirements
+    assert "pydantic==" not in requirements
+    assert "--hash=sha256:" in requirements
+
+
+def test_a_failed_installation_says_why(tmp_path, monkeypatch):
+    lock = tmp_path / "requirements.txt"
+    lock.write_text("no-such-package-here==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\n")
+    monkeypatch.setattr(bundling, "ROOT", tmp_path)
+    bundle = bundling.DependencyBundle("requirements.txt", platform=bundling.NATIVE)
+    with pytest.raises(bundling.BundlingError, match="no-such-package-here"):
+        bundle.build(tmp_path / "out")
+
+
+@pytest.fixture(scope="module", params=PLATFORMS)
+def layers(request, tmp_path_factory):
+    platform = PLATFORMS[request.param]
+    folder = tmp_path_factory.mktemp(request.param)
+    bundling.DependencyBundle(COMMON_LOCK, platform=platform).build(folder)
+    bundling.DependencyBundle(AI_LOCK, platform=platform, provided=COMMON_LOCK).build(folder)
+    return request.param, folder / "python"
+
+
+def test_wheels_are_the_targets(layers):
+    name, folder = layers
+    (extension,) = (folder / "pydantic_core").glob("*.so")
+    if name == "lambda":
+        assert extension.name.endswith("cpython-313-aarch64-linux-gnu.so")
+    models = {path.name for path in (folder / "botocore" / "data").iterdir() if path.is_dir()}
+    assert {"dynamodb", "bedrock-runtime"} <= models
+    assert "ec2" not in models
+    assert not (folder / "bin").exists()
+
+
+@pytest.mark.parametrize("layers", ["native"], indirect=True)
+def test_functions_start_from_their_bundles_alone(layers, tmp_path):
+    """No package of this environment in reach: what is missing in a lock fails here."""
+    _, folder = layers
+    source().build(tmp_path)
+    bundling.SourceBundle(
+        ("layers/common/python/servicekit",), platform=bundling.NATIVE, base="layers/common"
+    ).build(tmp_path)
+    variables = {
+        "AWS_REGION": "us-east-1",
+        "ENVIRONMENT": "local",
+        "POWERTOOLS_SERVICE_NAME": "ai-service",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "TABLE_NAME": "table",
+        "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
+        "ADDITIONAL_MODELS": "",
+        "IDEMPOTENCY_WINDOW_SECONDS": "60",
+        "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
+        "MODEL_IDLE_TIMEOUT_SECONDS": "60",
+    }
+    paths = [str(tmp_path), str(tmp_path / "python"), str(folder)]
+    for module in ("api", "stream"):
+        code = (
+            f"import sys; sys.path[:0] = {paths!r}; "
+            f"import functions.ai.entrypoints.{module} as m; print(m.__file__)"
+        )
+        result = subprocess.run(
+            [sys.executable, "-I", "-S", "-c", code],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, result.stderr
+        assert result.stdout.startswith(str(tmp_path))
+
+
+def test_zipped_code_is_small(tmp_path):
+    source(bundling.LAMBDA).build(tmp_path / "code")
+    archive = tmp_path / "code.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in sorted((tmp_path / "code").rglob("*")):
+            zipped.write(path, path.relative_to(tmp_path / "code"))
+    assert archive.stat().st_size < 1_000_000

@@ -1,0 +1,77 @@
+"""Every function has the defaults, a role of its own, and the environment its code reads."""
+
+import importlib
+import json
+
+from infra import web_adapter
+
+# Functions of the app by the last part of their name, with the settings model each reads.
+SETTINGS = {
+    "ai-api": ("functions.ai.settings", "ApiSettings"),
+    "ai-stream": ("functions.ai.settings", "StreamSettings"),
+    "ai-request-context": None,
+}
+
+
+def functions(templates):
+    return {
+        resource["Properties"]["FunctionName"].split("-", 2)[2]: (name, resource["Properties"])
+        for name, resource in templates.resources("AWS::Lambda::Function").items()
+    }
+
+
+def test_functions_are_those_known_here(prod, local):
+    assert set(functions(local)) == set(SETTINGS)
+    assert set(functions(prod)) == set(SETTINGS) - {"ai-request-context"}
+
+
+def test_the_environment_is_what_the_settings_model_reads(templates):
+    for name, (_, function) in functions(templates).items():
+        given = set(function.get("Environment", {}).get("Variables", {}))
+        if SETTINGS[name] is None:
+            assert given == set()
+            continue
+        module, model = SETTINGS[name]
+        fields = getattr(importlib.import_module(module), model).model_fields
+        read = {field.upper() for field in fields}
+        assert given - set(web_adapter.environment()) == read, name
+
+
+def test_defaults(templates):
+    aliases = {
+        alias["Properties"]["FunctionName"]["Ref"]: alias["Properties"]["Name"]
+        for alias in templates.resources("AWS::Lambda::Alias").values()
+    }
+    groups = templates.resources("AWS::Logs::LogGroup")
+    roles = set()
+    for name, (logical_id, function) in functions(templates).items():
+        assert function["Runtime"] == "python3.13"
+        assert function["Architectures"] == ["arm64"]
+        assert function["TracingConfig"] == {"Mode": "Active"}
+        assert aliases[logical_id] == "live"
+        logging = function["LoggingConfig"]
+        assert logging["LogFormat"] == "JSON"
+        group = groups[logging["LogGroup"]["Ref"]]["Properties"]
+        assert group["LogGroupName"] == f"/aws/lambda/{function['FunctionName']}"
+        roles.add(json.dumps(function["Role"]))
+        assert len(function.get("Layers", [])) <= 5, name
+    assert len(roles) == len(functions(templates)), "a role serves two functions"
+
+
+def test_every_log_group_forgets(templates):
+    for group in templates.resources("AWS::Logs::LogGroup").values():
+        assert group["Properties"]["RetentionInDays"] <= 365
+
+
+def test_the_streamed_function_runs_behind_the_pinned_adapter(prod):
+    _, function = functions(prod)["ai-stream"]
+    assert function["Handler"] == "functions/ai/stream.sh"
+    assert "753240598075:layer:LambdaAdapterLayerArm64:30" in json.dumps(function["Layers"])
+    variables = function["Environment"]["Variables"]
+    assert variables["AWS_LWA_INVOKE_MODE"] == "response_stream"
+    assert variables["AWS_LWA_READINESS_CHECK_PATH"] == "/_lwa/ready"
+
+
+def test_the_adapter_comes_from_each_partitions_own_account():
+    assert web_adapter.layer_arn("eu-west-1").startswith("arn:aws:lambda:eu-west-1:753240598075")
+    assert web_adapter.layer_arn("cn-north-1").startswith("arn:aws-cn:lambda:cn-north-1:0415811")
