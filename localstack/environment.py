@@ -1,8 +1,11 @@
 """Prepares `.venv` and `node_modules` from the locks, with nothing but Python 3.11+ and its venv.
 
 Run by `make` before everything else, and by `up.py`. Standard library only; quick when nothing has
-changed. What is missing on the machine is told in one line with its remedy.
+changed. What is missing on the machine is told in one line with its remedy; so that an older Python
+can say that it is too old, nothing newer than Python 3.8 stands here.
 """
+
+from __future__ import annotations
 
 import hashlib
 import os
@@ -25,6 +28,7 @@ OLDEST = (3, 11)
 PREFERRED = ("python3.13", "python3.14", "python3.12", "python3.11", "python3", "python")
 FREE_SPACE_MB = 2048
 
+_PIP = (BIN / "python", "-m", "pip", "--disable-pip-version-check")
 _PROBE = "import ensurepip, sys, venv; print(*sys.version_info[:2])"
 
 
@@ -60,8 +64,7 @@ def prepare() -> None:
     _step("packages from requirements-dev.txt")
     _install_uv()
     _run(
-        [BIN / "uv", "pip", "sync", "--quiet", "--python", BIN / "python", "--require-hashes"]
-        + [LOCKS[0]],
+        [BIN / "uv", "pip", "sync", "--quiet", "--require-hashes", LOCKS[0]],
         "the packages of requirements-dev.txt could not be installed",
     )
     _step("CDK CLI from package-lock.json")
@@ -138,8 +141,7 @@ def _install_uv() -> None:
         requirement.write("".join(entry))
         requirement.flush()
         _run(
-            [BIN / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-            + ["--require-hashes", "-r", requirement.name],
+            [*_PIP, "install", "--quiet", "--require-hashes", "-r", requirement.name],
             "uv could not be installed from the package index",
         )
 
@@ -149,8 +151,8 @@ def _run(command: Sequence[str | Path], failure: str) -> None:
         **os.environ,
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "UV_PYTHON_DOWNLOADS": "never",
+        "VIRTUAL_ENV": str(VENV),
     }
-    environment.pop("VIRTUAL_ENV", None)
     result = subprocess.run(
         [str(part) for part in command],
         cwd=ROOT,

@@ -5,26 +5,17 @@ Prepares the environment with the standard library alone, then hands over to the
 
 import os
 import sys
-from pathlib import Path
+from typing import NoReturn
 
-HERE = Path(__file__).resolve().parent
+import environment
 
 
-def main() -> int:
-    """Prepare, then become `python -m localcloud up` in the virtual environment."""
-    if sys.version_info < (3, 11):  # noqa: UP036 - this file must say so itself, on any Python
-        print("error: Python 3.11 or later is needed", file=sys.stderr)
-        return 1
-    sys.path.insert(0, str(HERE))
-    import environment  # noqa: PLC0415 - it needs the version just checked
-
-    code = environment.main()
-    if code:
-        return code
+def hand_over() -> NoReturn:
+    """Become `python -m localcloud up` in the virtual environment."""
     python = str(environment.BIN / "python")
     variables = {
         **os.environ,
-        "PYTHONPATH": str(HERE),
+        "PYTHONPATH": str(environment.ROOT / "localstack"),
         "PATH": f"{environment.BIN}{os.pathsep}{os.environ.get('PATH', '')}",
     }
     os.chdir(environment.ROOT)
@@ -32,4 +23,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(environment.main() or hand_over())

@@ -1,8 +1,8 @@
 """Compiles every lock file from pyproject's dependency groups: `make lock`.
 
 Locks are hashed, universal (every platform and Python from requires-python on) and name no index.
-Each begins with the fingerprint of the requirements it was compiled from, so that `--check` needs no
-network: it fails when pyproject was changed and `make lock` was not run. Pins that still fit are
+Each begins with the fingerprint of the requirements it was compiled from, so that `--check` needs
+no network: it fails when pyproject was changed and `make lock` was not run. Pins that still fit are
 kept; `--upgrade` takes the newest releases.
 """
 
