@@ -26,7 +26,7 @@ from servicekit.problems import ProblemResponse
 MAX_BODY_BYTES = 1_000_000
 """Of a request body; API Gateway itself takes 10 MB."""
 
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -48,11 +48,11 @@ class RequestMiddleware:
             await self._serve(scope, receive, answer)
         except AppError as error:
             await answer.problem(error, scope, receive)
-        except Exception:  # noqa: BLE001  (whatever it is, the client learns its request id only)
-            _log.exception("unhandled error")
+        except Exception:
+            _logger.exception("unhandled error")
             await answer.problem(InternalError(), scope, receive)
         finally:
-            _log.info(
+            _logger.info(
                 "request",
                 extra={
                     "method": scope["method"],

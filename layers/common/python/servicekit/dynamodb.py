@@ -37,7 +37,7 @@ _TRANSIENT_REASONS = frozenset(
     {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 )
 _CONDITION_FAILED = "ConditionalCheckFailed"
-_log = logging.getLogger(__name__)
+_logger = logging.getLogger(__name__)
 
 
 class ConditionFailedError(Exception):
@@ -197,7 +197,7 @@ class DynamoTable:
                 if failed:
                     raise TransactionRefusedError(frozenset(failed)) from None
                 if not _TRANSIENT_REASONS.issuperset(cancelled.reasons):
-                    _log.error("transaction cancelled", extra={"reasons": cancelled.reasons})
+                    _logger.exception("transaction cancelled", extra={"reasons": cancelled.reasons})
                     raise StoreUnavailableError from None
                 await _back_off(attempt)
             else:
@@ -257,13 +257,10 @@ class DynamoTable:
                 ) from None
             if code in {"TransactionInProgressException", "TransactionConflictException"}:
                 raise _CancelledError(["TransactionConflict"]) from None
-            _log.error("dynamodb refused", extra={"operation": operation, "aws_code": code})
+            _logger.exception("dynamodb refused", extra={"operation": operation, "aws_code": code})
             raise StoreUnavailableError(retry_after=1) from None
-        except BotoCoreError as error:
-            _log.error(
-                "dynamodb failed",
-                extra={"operation": operation, "error_type": type(error).__name__},
-            )
+        except BotoCoreError:
+            _logger.exception("dynamodb failed", extra={"operation": operation})
             raise StoreUnavailableError(retry_after=1) from None
 
 
@@ -310,18 +307,25 @@ class DynamoRecords:
             return _record_from(item)
         return None
 
-    async def replace(self, record: Record, previous_token: str) -> bool:
+    async def retake(self, record: Record, previous_token: str) -> Record | None:
         """See `idempotency.RecordStore`."""
         expression = Expression(
-            "completed = :running AND #token = :token",
+            "completed = :running AND #token = :previous",
+            update="SET #token = :token, lease_expires_at = :lease, expires_at = :expiry",
             names={"#token": "token"},
-            values={":running": False, ":token": previous_token},
+            values={
+                ":running": False,
+                ":previous": previous_token,
+                ":token": record.token,
+                ":lease": record.lease_expires_at,
+                ":expiry": record.expires_at,
+            },
         )
         try:
-            await self._table.put(Put(_record_item(record), expression))
+            item = await self._table.update(Update(_record_key(record.key), expression))
         except ConditionFailedError:
-            return False
-        return True
+            return None
+        return _record_from(item)
 
     async def extend(self, key: str, token: str, lease_expires_at: int) -> bool:
         """See `idempotency.RecordStore`."""

@@ -11,10 +11,10 @@ import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
 
 from servicekit.clock import Clock
 from servicekit.errors import AppError, BadRequestError
@@ -26,7 +26,8 @@ MAX_KEY_LENGTH = 255
 
 _RENEWAL_SECONDS = LEASE_SECONDS / 3
 _VISIBLE_ASCII = range(0x21, 0x7F)
-_log = logging.getLogger(__name__)
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 Reference = Mapping[str, Any]
 """Ids by which the work's answer is found again; JSON values, never content."""
@@ -74,8 +75,11 @@ class RecordStore(Protocol):
     async def create(self, record: Record, now: int) -> Record | None:
         """Writes `record` unless one lives; returns that one. Expired ones are overwritten."""
 
-    async def replace(self, record: Record, previous_token: str) -> bool:
-        """Overwrites a running record that still has `previous_token`; False if it has not."""
+    async def retake(self, record: Record, previous_token: str) -> Record | None:
+        """Gives a running record that still has `previous_token` the token and times of `record`.
+
+        Returns what is stored then, or None if another was faster.
+        """
 
     async def extend(self, key: str, token: str, lease_expires_at: int) -> bool:
         """Moves the lease of a running record that still has `token`; False if it has not."""
@@ -156,15 +160,38 @@ class Idempotency:
             return found.reference or {}
         if found.lease_expires_at > now:
             raise IdempotencyInProgressError(retry_after=max(1, found.lease_expires_at - now))
-        wanted = replace(wanted, reference=found.reference)
-        if not await self._store.replace(wanted, found.token):
+        retaken = await self._store.retake(wanted, found.token)
+        if retaken is None:
             raise IdempotencyInProgressError(retry_after=1)
-        return Claim(wanted)
+        return Claim(retaken)
 
-    async def release(self, claim: Claim, reference: Reference | None) -> None:
-        """Lets the next request with this key try again from `reference` on."""
-        ended = replace(claim.record, lease_expires_at=0, reference=reference)
-        await self._store.replace(ended, claim.record.token)
+    async def once(
+        self,
+        request: Request | None,
+        work: Callable[[Claim | None], Awaitable[T]],
+        replay: Callable[[Reference], Awaitable[T]],
+    ) -> T:
+        """Does `work`, or `replay`s the work that is done; without a key it is always `work`."""
+        if request is None:
+            return await work(None)
+        begun = await self.begin(request)
+        if not isinstance(begun, Claim):
+            return await replay(begun)
+        try:
+            return await work(begun)
+        except BaseException:
+            await self.release(begun)
+            raise
+
+    async def release(self, claim: Claim) -> None:
+        """Lets the next request with this key go on from what the record's reference says.
+
+        Where that fails, the lease ends by itself.
+        """
+        try:
+            await self._store.extend(claim.record.key, claim.record.token, 0)
+        except AppError:
+            _logger.warning("lease not released")
 
     @asynccontextmanager
     async def kept(self, claim: Claim | None) -> AsyncIterator[None]:
@@ -189,7 +216,7 @@ class Idempotency:
                 ):
                     return
             except AppError:
-                _log.warning("lease not renewed")
+                _logger.warning("lease not renewed")
 
     def _now(self) -> int:
         return int(self._clock().timestamp())

@@ -1,0 +1,183 @@
+"""Models on Amazon Bedrock, through ConverseStream.
+
+/chat and /chat/stream both read the stream: only so the silence of a model is noticed in time, and
+what it said is kept when it breaks off. A thread per answer reads botocore's blocking stream and
+wakes the event loop once for all that came in the meantime.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+from functions.ai.adapters.bedrock_errors import to_app_error
+from functions.ai.domain.errors import ProviderTimeoutError, ProviderUnavailableError
+from functions.ai.domain.models import Completion, Prompt, Usage
+from servicekit.aws import LazyClient, make_client
+from servicekit.errors import AppError
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+
+MAX_STREAMS = 100
+"""Answers read at once by one process; each holds a thread and a connection."""
+
+_CONNECT_SECONDS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Seconds that a model may be silent: before its first content, and after it."""
+
+    first_byte: float
+    idle: float
+
+
+class Bedrock:
+    """`ports.ModelProvider` on Bedrock."""
+
+    def __init__(
+        self, patience: Patience, make: Callable[[], BedrockRuntimeClient] | None = None
+    ) -> None:
+        self._patience = patience
+        self._client: LazyClient[BedrockRuntimeClient] = LazyClient(
+            make or (lambda: _make_client(patience))
+        )
+        self._readers: set[threading.Thread] = set()
+
+    async def stream(self, prompt: Prompt) -> AsyncIterator[Sequence[str] | Completion]:
+        """See `ports.ModelProvider`."""
+        if len(self._readers) >= MAX_STREAMS:
+            raise ProviderUnavailableError("Too many answers at once.", retry_after=1)
+        feed = _Feed(asyncio.get_running_loop())
+        reader = threading.Thread(
+            target=self._read, args=(prompt, feed), name="bedrock-reader", daemon=True
+        )
+        self._readers.add(reader)
+        reader.start()
+        patience = self._patience.first_byte
+        try:
+            while not feed.ended:
+                batch = await feed.take(patience)
+                patience = self._patience.idle
+                texts = [item for item in batch if isinstance(item, str) and item]
+                if texts:
+                    yield texts
+                last = batch[-1]
+                if isinstance(last, AppError):
+                    raise last
+                if isinstance(last, Completion):
+                    yield last
+        finally:
+            feed.abandoned = True
+
+    def close(self) -> None:
+        """Waits for the readers, whose reads end by their timeouts, and closes the connections."""
+        for reader in list(self._readers):
+            reader.join()
+        self._client.close()
+
+    def _read(self, prompt: Prompt, feed: _Feed) -> None:
+        try:
+            feed.end(self._read_all(prompt, feed))
+        except Exception as error:  # noqa: BLE001  (a thread has nobody above it)
+            feed.end(to_app_error(error))
+        finally:
+            self._readers.discard(threading.current_thread())
+
+    def _read_all(self, prompt: Prompt, feed: _Feed) -> Completion:
+        answer = self._client.get().converse_stream(**_arguments(prompt))
+        stream = cast("Any", answer["stream"])
+        stopped = False
+        usage: Usage | None = None
+        try:
+            for event in stream:
+                if "contentBlockDelta" in event:
+                    # What is no text (reasoning, say) is a sign of life all the same.
+                    feed.put(event["contentBlockDelta"]["delta"].get("text", ""))
+                elif "messageStop" in event:
+                    stopped = True
+                elif "metadata" in event:
+                    usage = _usage(event["metadata"])
+                if feed.abandoned:
+                    break
+        finally:
+            stream.close()
+        if not stopped:
+            raise ProviderUnavailableError("The answer broke off.")
+        return Completion(usage)
+
+
+class _Feed:
+    """From one reading thread to one task on the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._news = asyncio.Event()
+        self._lock = threading.Lock()
+        self._items: list[str | Completion | AppError] = []
+        self.ended = False
+        self.abandoned = False
+
+    def put(self, item: str | Completion | AppError) -> None:
+        """Called by the thread; wakes the loop unless it has been woken for earlier items."""
+        with self._lock:
+            self._items.append(item)
+            waking = len(self._items) > 1
+        if not waking and not self.abandoned:
+            try:
+                self._loop.call_soon_threadsafe(self._news.set)
+            except RuntimeError:
+                # The loop closed between the two: nobody is left to hear it.
+                self.abandoned = True
+
+    def end(self, item: Completion | AppError) -> None:
+        """The thread's last item."""
+        self.put(item)
+
+    async def take(self, patience: float) -> list[str | Completion | AppError]:
+        """All that came since the last time, at least one. Raises `ProviderTimeoutError`."""
+        try:
+            async with asyncio.timeout(patience):
+                await self._news.wait()
+        except TimeoutError:
+            raise ProviderTimeoutError(f"It was silent for {patience:g} s.") from None
+        self._news.clear()
+        with self._lock:
+            items, self._items = self._items, []
+        self.ended = not isinstance(items[-1], str)
+        return items
+
+
+def _arguments(prompt: Prompt) -> dict[str, Any]:
+    arguments: dict[str, Any] = {
+        "modelId": prompt.model,
+        "messages": [
+            {"role": said.role, "content": [{"text": text} for text in said.texts]}
+            for said in prompt.utterances
+        ],
+    }
+    if prompt.system:
+        arguments["system"] = [{"text": text} for text in prompt.system]
+    return arguments
+
+
+def _usage(metadata: dict[str, Any]) -> Usage | None:
+    usage = metadata.get("usage")
+    return Usage(usage["inputTokens"], usage["outputTokens"]) if usage else None
+
+
+def _make_client(patience: Patience) -> BedrockRuntimeClient:
+    client = make_client(
+        "bedrock-runtime",
+        connect_timeout=_CONNECT_SECONDS,
+        # The event loop's timers are the rule; this one ends a thread that they gave up on.
+        read_timeout=max(patience.first_byte, patience.idle) + 1,
+        max_pool_connections=MAX_STREAMS,
+        # A repeated call is billed again, and nobody may be waiting any more: callers retry.
+        retries={"mode": "standard", "total_max_attempts": 1},
+    )
+    return cast("BedrockRuntimeClient", client)

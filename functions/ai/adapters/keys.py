@@ -1,0 +1,61 @@
+"""The keys of the AI service's table: nothing else builds them.
+
+| item        | pk                | sk              | gsi1pk       | gsi2pk    | gsi1sk, gsi2sk |
+| ----------- | ----------------- | --------------- | ------------ | --------- | -------------- |
+| session     | SESSION#<id>      | SESSION         | PROJECT#<id> | USER#<id> | <created>#<id> |
+| message     | SESSION#<id>      | MESSAGE#<place> |              |           |                |
+| idempotency | IDEMPOTENCY#<key> | IDEMPOTENCY     |              |           |                |
+| counter     | COUNTER#<name>    | COUNTER         |              |           |                |
+| probe       | PROBE             | PROBE           | (never written: /ready reads it)          |
+"""
+
+from __future__ import annotations
+
+from servicekit.dynamodb import Key
+
+PROBE: Key = {"pk": "PROBE", "sk": "PROBE"}
+
+_SESSION = "SESSION"
+_PLACE_DIGITS = 10
+_LAST_PLACE = 10**_PLACE_DIGITS - 1
+
+
+def session_pk(session_id: str) -> str:
+    """The partition of a session and its messages."""
+    return f"SESSION#{session_id}"
+
+
+def session_key(session_id: str) -> Key:
+    """A session's own item."""
+    return {"pk": session_pk(session_id), "sk": _SESSION}
+
+
+def message_sk(sequence: int) -> str:
+    """A message's place; places sort as their numbers do."""
+    return f"MESSAGE#{sequence:0{_PLACE_DIGITS}}"
+
+
+def message_range(after: int, up_to: int | None) -> tuple[str, str]:
+    """The first and the last key of the messages above `after`, up to `up_to`."""
+    first = min(after + 1, _LAST_PLACE)
+    return message_sk(first), message_sk(_LAST_PLACE if up_to is None else up_to)
+
+
+def project_pk(project_id: int) -> str:
+    """A project's sessions in gsi1."""
+    return f"PROJECT#{project_id}"
+
+
+def user_pk(user_id: int) -> str:
+    """A user's sessions in gsi2."""
+    return f"USER#{user_id}"
+
+
+def listing_sk(created_at: str, session_id: str) -> str:
+    """A session's place in both indexes."""
+    return f"{created_at}#{session_id}"
+
+
+def session_of_listing(sk: str) -> str:
+    """The session's id in a listing key; empty if it is none."""
+    return sk.partition("#")[2]

@@ -1,0 +1,125 @@
+"""The composition root: settings to dependencies. Nothing else knows ports and adapters both."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES
+from functions.ai.adapters.bedrock import Bedrock, Patience
+from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.dependencies import Api, Stream
+from functions.ai.domain.catalogue import Catalogue
+from functions.ai.domain.chat import ChatService
+from functions.ai.domain.ports import ModelProvider, SessionStore
+from functions.ai.domain.sessions import Numbers, SessionService
+from functions.ai.settings import ApiSettings, StreamSettings
+from servicekit.clock import Clock, utc_now
+from servicekit.dynamodb import DynamoCounter, DynamoRecords, DynamoTable
+from servicekit.idempotency import Idempotency, RecordStore
+from servicekit.ids import Counter, IntegerIds
+from servicekit.logging import configure_logging
+
+if TYPE_CHECKING:
+    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+FIRST_IDS_ABOVE = 1_000_000
+"""Integer ids of sessions and messages start above it: below lies what older tables hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """The ports that a database serves."""
+
+    sessions: SessionStore
+    records: RecordStore
+    counter: Counter
+    close: Callable[[], None]
+
+
+def api_from_environment() -> Api:
+    """The buffered function's dependencies. Raises `SettingsError`."""
+    settings = ApiSettings.from_environment()
+    configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+    return build_api(settings, dynamodb_storage(settings.table_name))
+
+
+def stream_from_environment() -> Stream:
+    """The streaming function's dependencies. Raises `SettingsError`."""
+    settings = StreamSettings.from_environment()
+    configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+    bedrock = bedrock_provider(settings)
+    return build_stream(settings, dynamodb_storage(settings.table_name), bedrock, bedrock.close)
+
+
+def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -> Api:
+    """The buffered function's dependencies over any storage."""
+    catalogue = Catalogue(settings.default_model, settings.additional_model_names)
+    sessions = _sessions(settings, storage, catalogue, clock)
+    return Api(
+        settings.powertools_service_name, catalogue, sessions, storage.sessions, storage.close
+    )
+
+
+def build_stream(
+    settings: StreamSettings,
+    storage: Storage,
+    provider: ModelProvider,
+    close_provider: Callable[[], None],
+    clock: Clock = utc_now,
+) -> Stream:
+    """The streaming function's dependencies over any storage and provider."""
+    catalogue = Catalogue(settings.default_model, settings.additional_model_names)
+    chat = ChatService(
+        _sessions(settings, storage, catalogue, clock),
+        storage.sessions,
+        catalogue,
+        provider,
+        _idempotency(settings, storage, clock),
+    )
+
+    def close() -> None:
+        close_provider()
+        storage.close()
+
+    return Stream(chat, close)
+
+
+def dynamodb_storage(table_name: str, make: Callable[[], DynamoDBClient] | None = None) -> Storage:
+    """The service's table; `make` makes its client."""
+    table = DynamoTable(table_name, make)
+    return Storage(
+        DynamoSessions(table),
+        DynamoRecords(table),
+        DynamoCounter(table, FIRST_IDS_ABOVE),
+        table.close,
+    )
+
+
+def bedrock_provider(
+    settings: StreamSettings, make: Callable[[], BedrockRuntimeClient] | None = None
+) -> Bedrock:
+    """Bedrock; `make` makes its client."""
+    patience = Patience(
+        settings.model_first_byte_timeout_seconds, settings.model_idle_timeout_seconds
+    )
+    return Bedrock(patience, make)
+
+
+def _sessions(
+    settings: ApiSettings, storage: Storage, catalogue: Catalogue, clock: Clock
+) -> SessionService:
+    return SessionService(
+        storage.sessions,
+        Numbers(IntegerIds(storage.counter, "session"), IntegerIds(storage.counter, "message")),
+        catalogue,
+        _idempotency(settings, storage, clock),
+        clock,
+        MAX_SESSION_ANSWER_BYTES,
+    )
+
+
+def _idempotency(settings: ApiSettings, storage: Storage, clock: Clock) -> Idempotency:
+    return Idempotency(storage.records, clock, settings.idempotency_window_seconds)

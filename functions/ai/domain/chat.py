@@ -1,0 +1,262 @@
+"""Turns: a person's message, the model's answer, both stored."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from functions.ai.domain.catalogue import Catalogue, Model
+from functions.ai.domain.errors import (
+    AnswerTooLargeError,
+    ContextTooLongError,
+    SessionNotFoundError,
+)
+from functions.ai.domain.models import Completion, Message, Session
+from functions.ai.domain.ports import ModelProvider, SessionStore, Settlement
+from functions.ai.domain.prompts import to_prompt
+from functions.ai.domain.sessions import SessionService, require_active
+from functions.ai.domain.turn import Outcome, Turn
+from servicekit.errors import AppError, InternalError
+from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
+
+MAX_HISTORY_MESSAGES = 2_000
+MAX_HISTORY_BYTES = 8_000_000
+"""Of the messages that are sent to a model; more than any window of the catalogue takes."""
+
+MAX_ANSWER_BYTES = 300_000
+"""UTF-8 bytes of an answer: it is one DynamoDB item, of 400 KB at most."""
+
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCommand:
+    """A message to a model, in a session or in a new one; what is not named is the default."""
+
+    message: str
+    project_id: int
+    user_id: int
+    session_id: str | None
+    card_id: int | None
+    provider: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """A turn that is ready to call its model."""
+
+    session: Session
+    model: Model
+    question: int
+    history: Sequence[Message]
+    claim: Claim | None
+
+
+@dataclass(slots=True)
+class _Answer:
+    texts: list[str] = field(default_factory=list)
+    size: int = 0
+    completion: Completion | None = None
+    error: AppError | None = None
+
+    def add(self, texts: Sequence[str]) -> None:
+        self.size += sum(len(text.encode()) for text in texts)
+        if self.size > MAX_ANSWER_BYTES:
+            raise AnswerTooLargeError(f"An answer has at most {MAX_ANSWER_BYTES} bytes.")
+        self.texts.extend(texts)
+
+
+class ChatService:
+    """Starts turns and sees them through, whether or not anybody listens."""
+
+    def __init__(
+        self,
+        sessions: SessionService,
+        store: SessionStore,
+        catalogue: Catalogue,
+        provider: ModelProvider,
+        idempotency: Idempotency,
+    ) -> None:
+        self._sessions = sessions
+        self._store = store
+        self._catalogue = catalogue
+        self._provider = provider
+        self._idempotency = idempotency
+        self._running: set[asyncio.Task[None]] = set()
+
+    async def start(self, command: ChatCommand, request: Request | None) -> Turn:
+        """Stores the message and calls the model in a task of its own.
+
+        Raises `SessionNotFoundError`, `SessionNotActiveError`, `UnknownProviderError`,
+        `UnknownModelError`, `ContextTooLongError` and the errors of idempotency.
+        """
+
+        async def work(claim: Claim | None) -> Turn:
+            prepared = await self._prepare(command, claim)
+            turn = Turn(prepared.session.session_id)
+            # The web server drops its task when the client leaves; this one goes on.
+            task = asyncio.create_task(self._run(turn, prepared))
+            self._running.add(task)
+            task.add_done_callback(self._running.discard)
+            return turn
+
+        return await self._idempotency.once(request, work, self._replay)
+
+    async def drain(self) -> None:
+        """Waits for the turns that still run."""
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _prepare(self, command: ChatCommand, claim: Claim | None) -> _Work:
+        earlier = claim.record.reference if claim else None
+        if earlier is not None:
+            return await self._resume(command, claim, earlier)
+        if command.session_id is None:
+            return await self._begin_session(command, claim)
+        session = await self._load(command, command.session_id)
+        require_active(session)
+        model = self._model(command, session)
+        draft = await self._sessions.draft("user", command.message)
+        session, message = await self._store.append(
+            session, draft, _progress(claim), only_active=True
+        )
+        history = await self._history(session, message.sequence)
+        return _Work(session, model, message.sequence, history, claim)
+
+    async def _begin_session(self, command: ChatCommand, claim: Claim | None) -> _Work:
+        model = self._catalogue.find(command.provider, command.model)
+        blank = await self._sessions.blank(
+            command.project_id, command.user_id, command.card_id, model.provider.name, model.name
+        )
+        draft = await self._sessions.draft("user", command.message)
+        session, messages = await self._store.create(blank, [draft], _progress(claim))
+        return _Work(session, model, messages[0].sequence, messages, claim)
+
+    async def _resume(self, command: ChatCommand, claim: Claim | None, earlier: Reference) -> _Work:
+        """Goes on after an attempt that stored the message and got no further."""
+        session = await self._load(command, earlier["session_id"])
+        model = self._model(command, session)
+        history = await self._history(session, earlier["question"])
+        return _Work(session, model, earlier["question"], history, claim)
+
+    async def _load(self, command: ChatCommand, session_id: str) -> Session:
+        session = await self._sessions.load(session_id)
+        # Not 403: whoever may not see a session does not learn that it exists.
+        if (session.project_id, session.user_id) != (command.project_id, command.user_id):
+            raise SessionNotFoundError
+        return session
+
+    def _model(self, command: ChatCommand, session: Session) -> Model:
+        return self._catalogue.find(
+            command.provider or session.provider, command.model or session.model
+        )
+
+    async def _history(self, session: Session, up_to: int) -> list[Message]:
+        history: list[Message] = []
+        size = 0
+        async for message in self._store.messages(session, up_to=up_to):
+            history.append(message)
+            size += len(message.draft.content.encode())
+            if len(history) > MAX_HISTORY_MESSAGES or size > MAX_HISTORY_BYTES:
+                raise ContextTooLongError(
+                    f"A model is sent at most {MAX_HISTORY_MESSAGES} messages of"
+                    f" {MAX_HISTORY_BYTES} bytes. Start a new session."
+                )
+        return history
+
+    async def _run(self, turn: Turn, work: _Work) -> None:
+        outcome = Outcome(None, InternalError())
+        try:
+            async with self._idempotency.kept(work.claim):
+                answer = await self._ask(turn, work)
+                outcome = await self._conclude(work, answer)
+        except AppError as error:
+            outcome = Outcome(None, error)
+        except Exception:
+            _logger.exception("turn failed")
+        finally:
+            if outcome.error is not None and work.claim is not None:
+                await self._idempotency.release(work.claim)
+            turn.end(outcome)
+            _report(work, outcome)
+
+    async def _ask(self, turn: Turn, work: _Work) -> _Answer:
+        answer = _Answer()
+        prompt = to_prompt(work.model.name, work.history)
+        try:
+            async for event in self._provider.stream(prompt):
+                if isinstance(event, Completion):
+                    answer.completion = event
+                    continue
+                answer.add(event)
+                turn.add(event)
+        except AppError as error:
+            answer.error = error
+        except Exception:
+            _logger.exception("provider failed")
+            answer.error = InternalError()
+        return answer
+
+    async def _conclude(self, work: _Work, answer: _Answer) -> Outcome:
+        if answer.error is not None and not answer.texts:
+            return Outcome(None, answer.error)
+        usage = answer.completion.usage if answer.completion else None
+        draft = await self._sessions.draft(
+            "assistant",
+            "".join(answer.texts),
+            tokens_used=usage.input_tokens + usage.output_tokens if usage else None,
+            cost=work.model.cost(usage) if usage else None,
+            reply_to=work.question,
+            incomplete=answer.error is not None,
+        )
+        settlement = _completion(work.claim) if answer.error is None else None
+        _, message = await self._store.append(work.session, draft, settlement, only_active=False)
+        return Outcome(message, answer.error)
+
+    async def _replay(self, reference: Reference) -> Turn:
+        session = await self._sessions.load(reference["session_id"])
+        message = await self._sessions.message(session, reference["answer"])
+        turn = Turn(session.session_id)
+        if message.draft.content:
+            turn.add([message.draft.content])
+        turn.end(Outcome(message, None))
+        return turn
+
+
+def _progress(claim: Claim | None) -> Settlement | None:
+    if claim is None:
+        return None
+    return lambda messages: ClaimUpdate(
+        claim,
+        {"session_id": messages[0].session_id, "question": messages[0].sequence},
+        completed=False,
+    )
+
+
+def _completion(claim: Claim | None) -> Settlement | None:
+    if claim is None:
+        return None
+    return lambda messages: ClaimUpdate(
+        claim,
+        {"session_id": messages[0].session_id, "answer": messages[0].sequence},
+        completed=True,
+    )
+
+
+def _report(work: _Work, outcome: Outcome) -> None:
+    stored = outcome.message
+    _logger.info(
+        "turn ended",
+        extra={
+            "session_id": work.session.session_id,
+            "project_id": work.session.project_id,
+            "user_id": work.session.user_id,
+            "model": work.model.name,
+            "tokens_used": stored.draft.tokens_used if stored else None,
+            "cost": stored.draft.cost if stored else None,
+            "error_code": outcome.error.code if outcome.error else None,
+        },
+    )

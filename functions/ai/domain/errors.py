@@ -1,0 +1,129 @@
+"""The errors of the AI service's domain."""
+
+from __future__ import annotations
+
+from servicekit.errors import AppError
+
+
+class SessionNotFoundError(AppError):
+    """No such session, or it belongs to another project or user than the request says."""
+
+    code = "session_not_found"
+    status = 404
+    title = "The session does not exist"
+
+
+class SessionNotActiveError(AppError):
+    """The session was completed, failed or cancelled; PATCH can make it active again."""
+
+    code = "session_not_active"
+    status = 409
+    title = "The session is not active"
+
+
+class SessionBusyError(AppError):
+    """Too many writers at once."""
+
+    code = "session_busy"
+    status = 409
+    title = "The session is being written to by others"
+
+
+class UnknownProviderError(AppError):
+    """The provider is not in the catalogue."""
+
+    code = "unknown_provider"
+    status = 422
+    title = "The provider does not exist"
+
+
+class UnknownModelError(AppError):
+    """The model is not in the catalogue."""
+
+    code = "unknown_model"
+    status = 422
+    title = "The model does not exist"
+
+
+class StreamNotSupportedError(AppError):
+    """POST /chat answers at once."""
+
+    code = "use_chat_stream"
+    status = 400
+    title = "This call does not stream"
+
+
+class ContextTooLongError(AppError):
+    """The conversation does not fit into the model's window, or into what is read of it."""
+
+    code = "context_too_long"
+    status = 413
+    title = "The conversation is too long for the model"
+
+
+class ClaimLostError(AppError):
+    """The work took longer than its lease and another request took it over."""
+
+    code = "idempotency_in_progress"
+    status = 409
+    title = "A request with this Idempotency-Key is in progress"
+
+
+class ProviderError(AppError):
+    """The model's side failed."""
+
+    code = "provider_error"
+    status = 502
+    title = "The model failed"
+
+
+class ProviderRejectedError(ProviderError):
+    """The provider did not take the request."""
+
+    code = "provider_rejected"
+    title = "The provider refused the request"
+
+
+class ProviderAuthError(ProviderError):
+    """The deployment may not use the model."""
+
+    code = "provider_access_denied"
+    title = "The provider refused this deployment's access"
+
+
+class ModelUnavailableError(ProviderError):
+    """The provider does not have the model here."""
+
+    code = "model_unavailable"
+    title = "The model is not available at the provider"
+
+
+class ProviderThrottledError(ProviderError):
+    """The provider asks to come back later."""
+
+    code = "provider_throttled"
+    status = 429
+    title = "The provider is throttling"
+
+
+class ProviderUnavailableError(ProviderError):
+    """The provider does not answer, or its answer broke off."""
+
+    code = "provider_unavailable"
+    status = 503
+    title = "The provider is not available"
+
+
+class ProviderTimeoutError(ProviderError):
+    """The model said nothing for too long."""
+
+    code = "provider_timeout"
+    status = 504
+    title = "The model did not answer in time"
+
+
+class AnswerTooLargeError(ProviderError):
+    """The answer does not fit into one message."""
+
+    code = "answer_too_large"
+    title = "The model's answer is too large"

@@ -1,0 +1,117 @@
+"""Sessions, messages and what passes between a turn and a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+Role = Literal["user", "assistant", "system"]
+Status = Literal["active", "completed", "failed", "cancelled"]
+ToolData = Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A conversation. `number` is its integer id, `next_sequence` the place of its next message."""
+
+    session_id: str
+    number: int
+    project_id: int
+    user_id: int
+    card_id: int | None
+    provider: str
+    model: str
+    status: Status
+    context: Mapping[str, Any]
+    created_at: datetime
+    next_sequence: int = 1
+    updated_at: datetime | None = None
+    completed_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A message that has no place in its session yet.
+
+    `reply_to` is the sequence of the message that an answer answers; `incomplete` marks an answer
+    whose model failed on the way.
+    """
+
+    number: int
+    role: Role
+    content: str
+    created_at: datetime
+    tool_calls: ToolData | None = None
+    tool_results: ToolData | None = None
+    tokens_used: int | None = None
+    cost: str | None = None
+    reply_to: int | None = None
+    incomplete: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message at its place: `sequence` counts from 1 within the session."""
+
+    session_id: str
+    session_number: int
+    sequence: int
+    draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class SessionChanges:
+    """What to write; `fields` holds status, context and card_id as far as they change."""
+
+    fields: Mapping[str, Any]
+    at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class SessionFilter:
+    """Whose sessions to list; at least one is given."""
+
+    project_id: int | None
+    user_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class SessionPage:
+    """Sessions, newest first; `next_position` is None at the end."""
+
+    sessions: Sequence[Session]
+    next_position: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Utterance:
+    """What one side said, in one or more texts, until the other side spoke."""
+
+    role: Literal["user", "assistant"]
+    texts: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """What a model is asked: utterances alternate and begin with the user's."""
+
+    model: str
+    system: tuple[str, ...]
+    utterances: tuple[Utterance, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one call."""
+
+    input_tokens: int
+    output_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """The end of a model's answer; `usage` is None where the provider did not say."""
+
+    usage: Usage | None

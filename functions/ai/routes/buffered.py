@@ -1,0 +1,175 @@
+"""The calls that answer at once: health, catalogue, sessions, messages."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from starlette.middleware import Middleware
+
+from contracts.ai import v1
+from contracts.base import MAX_ID
+from contracts.health import Health, Readiness
+from functions.ai.dependencies import Api
+from functions.ai.domain.models import SessionFilter
+from functions.ai.domain.sessions import NewMessage, NewSession
+from functions.ai.routes import wire
+from functions.ai.routes.idempotent import keyed
+from functions.ai.routes.wire import WireResponse
+from servicekit.asgi import RequestMiddleware
+from servicekit.errors import InvalidRequestError
+from servicekit.identity import buffered_context, require_caller
+from servicekit.problems import fastapi_exception_handlers, read_json
+
+READY_DEADLINE_SECONDS = 3.0
+
+_logger = logging.getLogger(__name__)
+
+Id = Annotated[int, Query(ge=1, le=MAX_ID)]
+OptionalId = Annotated[int | None, Query(ge=1, le=MAX_ID)]
+Limit = Annotated[int, Query(ge=1, le=v1.MAX_PAGE_LIMIT)]
+Cursor = Annotated[str | None, Query(min_length=1, max_length=512)]
+
+
+def _api(request: Request) -> Api:
+    api: Api = request.app.state.api
+    return api
+
+
+async def _signed(request: Request) -> None:
+    require_caller(request.scope)
+
+
+ApiDep = Annotated[Api, Depends(_api)]
+
+open_routes = APIRouter()
+signed_routes = APIRouter(dependencies=[Depends(_signed)])
+
+
+def create_app(api: Api) -> FastAPI:
+    """The buffered function's app."""
+    app = FastAPI(
+        openapi_url=None,
+        redirect_slashes=False,
+        exception_handlers=dict(fastapi_exception_handlers()),
+        middleware=[Middleware(RequestMiddleware, read_context=buffered_context)],
+    )
+    app.state.api = api
+    app.include_router(open_routes)
+    app.include_router(signed_routes)
+    return app
+
+
+@open_routes.get("/health")
+async def get_health(api: ApiDep) -> WireResponse:
+    """Whether the process answers."""
+    return WireResponse(Health(service=api.service_name))
+
+
+@signed_routes.get("/ready")
+async def get_readiness(api: ApiDep) -> WireResponse:
+    """Whether the table answers in time."""
+    try:
+        await asyncio.wait_for(api.store.check(), READY_DEADLINE_SECONDS)
+    except Exception:
+        _logger.exception("not ready")
+        failed = Readiness(
+            status="not ready", service=api.service_name, checks={"dynamodb": "failed"}
+        )
+        return WireResponse(failed, 503)
+    return WireResponse(
+        Readiness(status="ready", service=api.service_name, checks={"dynamodb": "ok"})
+    )
+
+
+@signed_routes.get("/api/v1/providers")
+async def list_providers(api: ApiDep) -> WireResponse:
+    """All providers."""
+    return WireResponse([wire.provider(api.catalogue.provider)])
+
+
+@signed_routes.get("/api/v1/models")
+async def list_models(api: ApiDep, provider_id: OptionalId = None) -> WireResponse:
+    """All models, or one provider's."""
+    return WireResponse([wire.model(known) for known in api.catalogue.of_provider(provider_id)])
+
+
+@signed_routes.post("/api/v1/sessions")
+async def create_session(request: Request, api: ApiDep, user_id: Id) -> WireResponse:
+    """Starts a session; calls no model."""
+    body = await read_json(request, v1.SessionCreate)
+    view = await api.sessions.create(
+        NewSession(
+            project_id=body.project_id,
+            user_id=user_id,
+            card_id=body.card_id,
+            provider=body.provider,
+            model=body.model,
+            initial_message=body.initial_message,
+            system_prompt=body.system_prompt,
+        ),
+        keyed(request, "create_session", body, body.project_id, user_id),
+    )
+    return WireResponse(wire.session(view))
+
+
+@signed_routes.get("/api/v1/sessions")
+async def list_sessions(
+    api: ApiDep,
+    project_id: OptionalId = None,
+    user_id: OptionalId = None,
+    limit: Limit = v1.DEFAULT_PAGE_LIMIT,
+    cursor: Cursor = None,
+) -> WireResponse:
+    """Sessions of a project, a user, or a user in a project, newest first."""
+    if project_id is None and user_id is None:
+        message = "One of project_id and user_id is required."
+        raise InvalidRequestError(
+            errors=[{"field": name, "message": message} for name in ("project_id", "user_id")]
+        )
+    wanted = SessionFilter(project_id, user_id)
+    page = await api.sessions.list_sessions(wanted, limit, cursor)
+    return WireResponse(wire.session_page(page))
+
+
+@signed_routes.get("/api/v1/sessions/{session_id}")
+async def get_session(api: ApiDep, session_id: str) -> WireResponse:
+    """A session with its newest messages."""
+    return WireResponse(wire.session(await api.sessions.get(session_id)))
+
+
+@signed_routes.patch("/api/v1/sessions/{session_id}")
+async def update_session(request: Request, api: ApiDep, session_id: str) -> WireResponse:
+    """Overwrites a session's status, context or card."""
+    body = await read_json(request, v1.SessionUpdate)
+    view = await api.sessions.update(session_id, body.changes())
+    return WireResponse(wire.session(view))
+
+
+@signed_routes.delete("/api/v1/sessions/{session_id}")
+async def delete_session(api: ApiDep, session_id: str) -> WireResponse:
+    """Removes a session with its messages."""
+    await api.sessions.delete(session_id)
+    return WireResponse(v1.SessionDeleted(message="Session deleted"))
+
+
+@signed_routes.get("/api/v1/sessions/{session_id}/messages")
+async def list_messages(
+    api: ApiDep, session_id: str, limit: Limit = v1.DEFAULT_PAGE_LIMIT, cursor: Cursor = None
+) -> WireResponse:
+    """A session's messages, oldest first."""
+    return WireResponse(wire.message_page(await api.sessions.messages(session_id, limit, cursor)))
+
+
+@signed_routes.post("/api/v1/sessions/{session_id}/messages")
+async def add_message(request: Request, api: ApiDep, session_id: str) -> WireResponse:
+    """Stores a message; calls no model."""
+    body = await read_json(request, v1.MessageCreate)
+    stored = await api.sessions.add_message(
+        session_id,
+        NewMessage(body.role, body.content, body.tool_calls, body.tool_results),
+        keyed(request, "add_message", body, session_id),
+    )
+    return WireResponse(wire.message(stored))

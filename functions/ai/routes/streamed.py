@@ -1,0 +1,99 @@
+"""The calls that wait for a model: /chat as a whole, /chat/stream as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp
+
+from contracts.ai import v1
+from functions.ai.dependencies import Stream
+from functions.ai.domain.chat import ChatCommand
+from functions.ai.domain.errors import StreamNotSupportedError
+from functions.ai.domain.turn import Turn
+from functions.ai.routes import wire
+from functions.ai.routes.idempotent import keyed
+from functions.ai.routes.sse import EventStreamResponse, frames
+from functions.ai.routes.wire import WireResponse
+from servicekit.asgi import RequestMiddleware
+from servicekit.errors import InternalError
+from servicekit.identity import require_caller, streamed_context
+from servicekit.problems import exception_handlers, read_json
+
+WEB_ADAPTER_READY_PATH = "/_lwa/ready"
+
+
+def create_app(stream: Stream) -> Starlette:
+    """The streaming function's app."""
+
+    @asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        yield
+        await stream.chat.drain()
+        stream.close()
+
+    app = Starlette(
+        routes=[
+            Route("/api/v1/chat", chat, methods=["POST"]),
+            Route("/api/v1/chat/stream", chat_stream, methods=["POST"]),
+            Route(WEB_ADAPTER_READY_PATH, web_adapter_ready),
+        ],
+        exception_handlers=dict(exception_handlers()),
+        middleware=[Middleware(RequestMiddleware, read_context=streamed_context)],
+        lifespan=lifespan,
+    )
+    app.router.redirect_slashes = False
+    app.state.stream = stream
+    return app
+
+
+async def chat(request: Request) -> Response:
+    """The whole answer."""
+    require_caller(request.scope)
+    body = await read_json(request, v1.ChatRequest)
+    if body.stream:
+        raise StreamNotSupportedError('Send "stream": false, or POST to /api/v1/chat/stream.')
+    turn = await _start(request, body, "chat")
+    async for _ in turn.texts():
+        pass
+    outcome = await turn.outcome()
+    if outcome.error is not None or outcome.message is None:
+        raise outcome.error or InternalError
+    return WireResponse(
+        v1.ChatResponse(session_id=turn.session_id, message=wire.message(outcome.message))
+    )
+
+
+async def chat_stream(request: Request) -> ASGIApp:
+    """The answer as the model writes it; its first text decides the status."""
+    require_caller(request.scope)
+    body = await read_json(request, v1.ChatRequest)
+    turn = await _start(request, body, "chat_stream")
+    await turn.started()
+    return EventStreamResponse(frames(turn))
+
+
+async def web_adapter_ready(_request: Request) -> Response:
+    """For the web adapter alone; API Gateway has no such route."""
+    return PlainTextResponse("ready")
+
+
+async def _start(request: Request, body: v1.ChatRequest, operation: str) -> Turn:
+    stream: Stream = request.app.state.stream
+    command = ChatCommand(
+        message=body.message,
+        project_id=body.project_id,
+        user_id=body.user_id,
+        session_id=body.session_id,
+        card_id=body.card_id,
+        provider=body.provider,
+        model=body.model,
+    )
+    key = keyed(request, operation, body, body.project_id, body.user_id)
+    return await stream.chat.start(command, key)

@@ -1,0 +1,122 @@
+"""Domain models as the contract's."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel
+from starlette.responses import Response
+
+from contracts.ai import v1
+from functions.ai.domain import catalogue, models
+from functions.ai.domain.sessions import CursorPage, SessionView
+
+
+class WireResponse(Response):
+    """One model, or a list of them, as JSON."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: BaseModel | Sequence[BaseModel], status_code: int = 200) -> None:
+        if isinstance(content, BaseModel):
+            body = content.model_dump_json()
+        else:
+            body = f"[{','.join(item.model_dump_json() for item in content)}]"
+        super().__init__(body, status_code)
+
+
+def provider(known: catalogue.Provider) -> v1.Provider:
+    """A provider; how it is reached is no business of its callers."""
+    return v1.Provider(
+        id=known.number,
+        name=known.name,
+        display_name=known.display_name,
+        config={},
+        is_active=True,
+        is_default=True,
+        created_at=known.since,
+    )
+
+
+def model(known: catalogue.Model) -> v1.Model:
+    """A model."""
+    return v1.Model(
+        id=known.number,
+        provider_id=known.provider.number,
+        name=known.name,
+        display_name=known.display_name,
+        description=known.description,
+        supports_functions=known.supports_functions,
+        supports_vision=known.supports_vision,
+        context_window=known.context_window,
+        input_cost=None if known.input_cost is None else f"{known.input_cost:f}",
+        output_cost=None if known.output_cost is None else f"{known.output_cost:f}",
+        is_active=True,
+        is_default=known.is_default,
+        created_at=known.provider.since,
+    )
+
+
+def message(stored: models.Message) -> v1.Message:
+    """A message."""
+    draft = stored.draft
+    return v1.Message(
+        id=draft.number,
+        session_id=stored.session_number,
+        role=draft.role,
+        content=draft.content,
+        tool_calls=_tool_data(draft.tool_calls),
+        tool_results=_tool_data(draft.tool_results),
+        tokens_used=draft.tokens_used,
+        cost=draft.cost,
+        created_at=draft.created_at,
+    )
+
+
+def session(view: SessionView) -> v1.Session:
+    """A session with its messages."""
+    return v1.Session(
+        **_session_fields(view.session),
+        messages=[message(stored) for stored in view.messages],
+        messages_truncated=view.truncated,
+    )
+
+
+def session_page(page: CursorPage) -> v1.SessionPage:
+    """A page of sessions."""
+    return v1.SessionPage(
+        sessions=[v1.SessionSummary(**_session_fields(item)) for item in page.items],
+        has_more=page.next_cursor is not None,
+        next_cursor=page.next_cursor,
+    )
+
+
+def message_page(page: CursorPage) -> v1.MessagePage:
+    """A page of messages."""
+    return v1.MessagePage(
+        messages=[message(item) for item in page.items],
+        has_more=page.next_cursor is not None,
+        next_cursor=page.next_cursor,
+    )
+
+
+def _session_fields(stored: models.Session) -> dict[str, Any]:
+    return {
+        "id": stored.number,
+        "session_id": stored.session_id,
+        "project_id": stored.project_id,
+        "user_id": stored.user_id,
+        "card_id": stored.card_id,
+        "provider": stored.provider,
+        "model": stored.model,
+        "status": stored.status,
+        "context": dict(stored.context),
+        "created_at": stored.created_at,
+        "updated_at": stored.updated_at,
+        "completed_at": stored.completed_at,
+    }
+
+
+def _tool_data(data: models.ToolData | None) -> list[dict[str, Any]] | None:
+    return None if data is None else [dict(part) for part in data]

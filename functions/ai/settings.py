@@ -1,0 +1,33 @@
+"""The environment of the AI service's functions: a field is the variable of its upper-case name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from servicekit.settings import Settings
+
+
+class ApiSettings(Settings):
+    """Of the buffered function."""
+
+    environment: Literal["local", "dev", "staging", "prod"]
+    powertools_service_name: str = Field(min_length=1)
+    powertools_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    table_name: str = Field(min_length=1)
+    default_model: str = Field(min_length=1)
+    additional_models: str
+    idempotency_window_seconds: int = Field(ge=60)
+
+    @property
+    def additional_model_names(self) -> list[str]:
+        """The comma-separated names of `additional_models`."""
+        return [name for part in self.additional_models.split(",") if (name := part.strip())]
+
+
+class StreamSettings(ApiSettings):
+    """Of the streaming function, which calls the models."""
+
+    model_first_byte_timeout_seconds: float = Field(gt=0)
+    model_idle_timeout_seconds: float = Field(gt=0)
