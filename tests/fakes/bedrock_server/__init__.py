@@ -1,0 +1,20 @@
+"""A Bedrock runtime that does as the message says: streams in time, fails, hangs.
+
+Directives stand in double square brackets in the last user message, several in one pair or apart:
+
+    [[chunks=10 delay=0.2]]     ten chunks, 0.2 s apart
+    [[text=Grüße]]              answer with this text (up to the closing brackets)
+    [[stop=max_tokens]]         the stop reason
+    [[fail=ThrottlingException]]    fail before the first byte
+    [[fail_after=3]]            fail after three chunks; with `fail=` as that exception
+    [[hang]] [[hang_after=2]]   send nothing (more) until the client leaves
+    [[cut_after=2]]             close the connection after two chunks
+    [[step]]                    wait for `BedrockServer.step` before each chunk but the first
+
+Without a directive it answers deterministically, or hands the request on, unchanged, to an
+upstream.
+"""
+
+from tests.fakes.bedrock_server.server import BedrockServer, RecordedCall
+
+__all__ = ["BedrockServer", "RecordedCall"]

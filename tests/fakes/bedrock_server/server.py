@@ -1,0 +1,355 @@
+"""The server: Bedrock runtime's Converse and ConverseStream over HTTP/1.1, on loopback."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import select
+import socket
+import sys
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any, Self
+from urllib.parse import unquote, urlsplit
+
+from tests.fakes.bedrock_server import eventstream
+from tests.fakes.bedrock_server.script import (
+    InvalidScriptError,
+    Script,
+    answer,
+    last_user_text,
+    parse,
+    tokens,
+)
+
+HOST = "127.0.0.1"
+
+_ROUTE = re.compile(r"/model/(?P<model>.+)/(?P<operation>converse|converse-stream)")
+_STATUS = {
+    "AccessDeniedException": 403,
+    "InternalServerException": 500,
+    "ModelErrorException": 424,
+    "ModelNotReadyException": 429,
+    "ModelStreamErrorException": 424,
+    "ModelTimeoutException": 408,
+    "ResourceNotFoundException": 404,
+    "ServiceUnavailableException": 503,
+    "ThrottlingException": 429,
+    "ValidationException": 400,
+}
+_POLL_SECONDS = 0.05
+_UPSTREAM_TIMEOUT_SECONDS = 300
+_READ_BYTES = 65_536
+_HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """A Converse call as it came. Header names are lower case."""
+
+    operation: str
+    model: str
+    body: Mapping[str, Any]
+    headers: Mapping[str, str]
+
+
+class BedrockServer:
+    """Runs in a thread between `with` and its end; `url` is its endpoint.
+
+    Calls without a directive go to `upstream` (a URL, without a path) if one is given.
+    """
+
+    def __init__(self, *, port: int = 0, upstream: str | None = None) -> None:
+        self.calls: list[RecordedCall] = []
+        self.upstream = urlsplit(upstream) if upstream else None
+        self._stopped = threading.Event()
+        self._steps = threading.Semaphore(0)
+        owner = self
+
+        class Handler(_Handler):
+            server_of = owner
+
+        self._http = _Server((HOST, port), Handler)
+        self.url = f"http://{HOST}:{self._http.server_address[1]}"
+        self._thread = threading.Thread(
+            target=self._http.serve_forever, kwargs={"poll_interval": _POLL_SECONDS}, daemon=True
+        )
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._stopped.set()
+        self._http.shutdown()
+        self._thread.join()
+        self._http.server_close()
+
+    def step(self, count: int = 1) -> None:
+        """Let `count` more chunks out to the stream that was asked to `[[step]]`."""
+        self._steps.release(count)
+
+    def pause(self, seconds: float) -> bool:
+        """Wait; False when the server stops meanwhile."""
+        return not self._stopped.wait(seconds)
+
+    def wait_for_step(self, gone: Callable[[], bool]) -> bool:
+        """Wait for `step`; False when the server stops or the client is gone."""
+        while not self._steps.acquire(timeout=_POLL_SECONDS):
+            if self._stopped.is_set() or gone():
+                return False
+        return True
+
+    def hang(self, gone: Callable[[], bool]) -> None:
+        """Wait until the server stops or the client is gone."""
+        while self.pause(_POLL_SECONDS) and not gone():
+            pass
+
+
+class _Server(ThreadingHTTPServer):
+    # A hung call ends with the server: its thread sees the stop event, and nobody waits for it.
+    daemon_threads = True
+    block_on_close = False
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # A client may leave at any time; whatever else goes wrong is the fake's own fault.
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server_of: BedrockServer
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self._route(body)
+
+    do_GET = do_POST  # noqa: N815 - the name that the base class calls
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
+        pass
+
+    def _route(self, body: bytes) -> None:
+        match = _ROUTE.fullmatch(urlsplit(self.path).path)
+        call = self._converse_call(match, body) if match and self.command == "POST" else None
+        if call is None:
+            if self.server_of.upstream is None:
+                self._fail("ResourceNotFoundException", "No such operation")
+            else:
+                self._forward(body)
+            return
+        self.server_of.calls.append(call)
+        messages = call.body["messages"]
+        try:
+            script, prompt = parse(last_user_text(messages))
+        except InvalidScriptError as error:
+            self._fail("ValidationException", str(error))
+            return
+        if script is None and self.server_of.upstream is not None:
+            self._forward(body)
+        elif reason := _refusal(messages):
+            self._fail("ValidationException", reason)
+        else:
+            turn = sum(message["role"] == "user" for message in messages)
+            chunks = answer(script or Script(), prompt, turn)
+            self._perform(call, script or Script(), chunks)
+
+    def _converse_call(self, match: re.Match[str], body: bytes) -> RecordedCall | None:
+        try:
+            parsed = json.loads(body)
+        except ValueError:
+            return None
+        if not isinstance(parsed, dict) or not isinstance(parsed.get("messages"), list):
+            return None
+        return RecordedCall(
+            operation=match["operation"],
+            model=unquote(match["model"]),
+            body=parsed,
+            headers={name.lower(): value for name, value in self.headers.items()},
+        )
+
+    def _perform(self, call: RecordedCall, script: Script, chunks: Sequence[str]) -> None:
+        if script.fail is not None and script.fail_after is None:
+            self._fail(script.fail, f"{script.fail} as asked")
+        elif script.hang:
+            self._hang()
+        elif call.operation == "converse":
+            self._converse(call, script, chunks)
+        else:
+            self._converse_stream(call, script, chunks)
+
+    def _converse(self, call: RecordedCall, script: Script, chunks: Sequence[str]) -> None:
+        if script.hang_after is not None:
+            self._hang()
+            return
+        if not self.server_of.pause(script.delay * len(chunks)) or script.cut_after is not None:
+            self.close_connection = True
+            return
+        if script.fail_after is not None:
+            self._fail(script.fail or "ModelErrorException", "Failed as asked")
+            return
+        text = "".join(chunks)
+        self._json(
+            200,
+            {
+                "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
+                "stopReason": script.stop,
+                "usage": _usage(call.body, text),
+                "metrics": {"latencyMs": 1},
+            },
+        )
+
+    def _converse_stream(self, call: RecordedCall, script: Script, chunks: Sequence[str]) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", eventstream.MEDIA_TYPE)
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        self._chunk(eventstream.event("messageStart", {"role": "assistant"}))
+        for number, text in enumerate(chunks):
+            if self._ended(script, number):
+                return
+            if number and not self._may_go_on(script):
+                self.close_connection = True
+                return
+            delta = {"contentBlockIndex": 0, "delta": {"text": text}}
+            self._chunk(eventstream.event("contentBlockDelta", delta))
+        if self._ended(script, len(chunks)):
+            return
+        for frame in _closing_frames(script, call.body, "".join(chunks)):
+            self._chunk(frame)
+        self._chunk(b"")
+
+    def _ended(self, script: Script, sent: int) -> bool:
+        """Whether the script ends the stream after the `sent` chunks; if so it is done."""
+        if sent == script.fail_after:
+            name = script.fail or "ModelStreamErrorException"
+            name = name[0].lower() + name[1:]
+            self._chunk(eventstream.exception(name, "Failed as asked"))
+            self._chunk(b"")
+        elif sent == script.hang_after:
+            self._hang()
+        elif sent == script.cut_after:
+            self.close_connection = True
+        else:
+            return False
+        return True
+
+    def _may_go_on(self, script: Script) -> bool:
+        if script.step and not self.server_of.wait_for_step(self._client_is_gone):
+            return False
+        return self.server_of.pause(script.delay)
+
+    def _hang(self) -> None:
+        self.server_of.hang(self._client_is_gone)
+        self.close_connection = True
+
+    def _client_is_gone(self) -> bool:
+        readable, _, _ = select.select([self.connection], [], [], 0)
+        try:
+            return bool(readable) and not self.connection.recv(1, socket.MSG_PEEK)
+        except OSError:
+            return True
+
+    def _fail(self, name: str, message: str) -> None:
+        self._json(_STATUS.get(name, 500), {"message": message}, {"x-amzn-ErrorType": name})
+
+    def _json(
+        self, status: int, body: Mapping[str, Any], headers: Mapping[str, str] | None = None
+    ) -> None:
+        content = json.dumps(body, ensure_ascii=False).encode()
+        self.send_response(status)
+        for name, value in (headers or {}).items():
+            self.send_header(name, value)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def _chunk(self, content: bytes) -> None:
+        """Send one chunk at once; the empty one ends the body."""
+        self.wfile.write(f"{len(content):x}\r\n".encode() + content + b"\r\n")
+
+    def _forward(self, body: bytes) -> None:
+        upstream = self.server_of.upstream
+        assert upstream is not None
+        connection = http.client.HTTPConnection(
+            upstream.hostname or HOST, upstream.port, timeout=_UPSTREAM_TIMEOUT_SECONDS
+        )
+        try:
+            # Host is kept: the signature covers it.
+            connection.putrequest(
+                self.command, self.path, skip_host=True, skip_accept_encoding=True
+            )
+            for name, value in self.headers.items():
+                if name.lower() not in _HOP_BY_HOP:
+                    connection.putheader(name, value)
+            connection.endheaders(body)
+            response = connection.getresponse()
+        except OSError:
+            connection.close()
+            self._fail("ServiceUnavailableException", "The upstream does not answer")
+            return
+        try:
+            self._relay(response)
+        finally:
+            connection.close()
+
+    def _relay(self, response: http.client.HTTPResponse) -> None:
+        self.send_response_only(response.status, response.reason)
+        for name, value in response.getheaders():
+            if name.lower() not in _HOP_BY_HOP:
+                self.send_header(name, value)
+        chunked = response.length is None
+        if chunked:
+            self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        while content := response.read1(_READ_BYTES):
+            if chunked:
+                self._chunk(content)
+            else:
+                self.wfile.write(content)
+        if chunked:
+            self._chunk(b"")
+
+
+def _closing_frames(script: Script, body: Mapping[str, Any], text: str) -> Iterator[bytes]:
+    yield eventstream.event("contentBlockStop", {"contentBlockIndex": 0})
+    yield eventstream.event("messageStop", {"stopReason": script.stop})
+    metadata = {"usage": _usage(body, text), "metrics": {"latencyMs": 1}}
+    yield eventstream.event("metadata", metadata)
+
+
+def _refusal(messages: Sequence[Mapping[str, Any]]) -> str | None:
+    """Why Bedrock would refuse the conversation, if it would."""
+    if not messages or messages[0].get("role") != "user":
+        return "A conversation must start with a user message."
+    for number, message in enumerate(messages):
+        if number and message.get("role") == messages[number - 1].get("role"):
+            return f"messages.{number}: roles must alternate between user and assistant."
+        for index, block in enumerate(message.get("content", ())):
+            if not block.get("text", "-").strip():
+                where = f"messages.{number}.content.{index}"
+                return f"The text field in the ContentBlock object at {where} is blank."
+    return None
+
+
+def _usage(body: Mapping[str, Any], text: str) -> dict[str, int]:
+    blocks = [*body.get("system", ()), *(b for m in body["messages"] for b in m["content"])]
+    asked = tokens(*(block.get("text", "") for block in blocks))
+    answered = tokens(text)
+    return {
+        "inputTokens": asked,
+        "outputTokens": answered,
+        "totalTokens": asked + answered,
+    }
