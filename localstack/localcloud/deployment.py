@@ -74,7 +74,7 @@ class Deployment:
     def _synthesize(self) -> None:
         settings = json.loads((ROOT / "cdk.json").read_text(encoding="utf-8"))
         context = settings.get("context", {}) | self.context()
-        env = environment.synthesis() | {
+        env = environment.synthesis(self._state) | {
             "CDK_CONTEXT_JSON": json.dumps(context),
             "CDK_OUTDIR": str(self._state.assembly),
             # Checks templates against AWS's rules for 7 s; CI does that for every environment.

@@ -24,6 +24,7 @@ def bare(state: StateDirectory, *, environ: Mapping[str, str] = os.environ) -> d
     kept = {name: environ[name] for name in (*_KEPT, *_KEPT_FOR_DOWNLOADS) if name in environ}
     return kept | {
         "HOME": str(state.home),
+        "NODE_COMPILE_CACHE": str(state.root / "node"),
         "PATH": tools_path(),
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": str(state.tmp),
@@ -48,7 +49,7 @@ def credentials(settings: LocalSettings) -> dict[str, str]:
     }
 
 
-def synthesis(*, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+def synthesis(state: StateDirectory, *, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     """The person's environment (bundling downloads packages as they do) without AWS's variables."""
     kept = {
         name: value
@@ -58,6 +59,7 @@ def synthesis(*, environ: Mapping[str, str] = os.environ) -> dict[str, str]:
     return kept | {
         "CDK_DEFAULT_ACCOUNT": ACCOUNT,
         "CDK_DEFAULT_REGION": REGION,
+        "NODE_COMPILE_CACHE": str(state.root / "node"),
         "PATH": tools_path(),
         "PYTHONPATH": str(ROOT),
     }

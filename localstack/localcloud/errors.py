@@ -16,7 +16,7 @@ def from_os_error(error: OSError) -> LocalCloudError:
     """One line for an error of the operating system."""
     if error.errno == errno.ENOSPC:
         return LocalCloudError(
-            "No space is left on the disk.", "Free some, or set LOCAL_STATE_DIR to another disk."
+            "No space is left on the disk.", "Free some, or set LOCAL_STATE_DIR elsewhere."
         )
     if error.errno == errno.EACCES and error.filename:
         return LocalCloudError(

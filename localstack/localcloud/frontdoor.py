@@ -118,7 +118,7 @@ class FrontDoor:
     def _require_applications(self) -> None:
         failure = read_json(self._state.run / READY_FILE)["failure"]
         if failure:
-            raise LocalCloudError(failure, f"The logs are in {self._state.logs}.")
+            raise LocalCloudError(failure, f"Its log is in {self._state.logs}.")
 
     def _interpreter(self) -> Path:
         """A directory with `python`: the interpreter itself, without what we develop with."""

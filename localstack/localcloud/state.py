@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from localcloud.errors import LocalCloudError
+from localcloud.settings import ROOT
 
 _MARKER = ".santaclaude-local-cloud"
 # A first deployment takes about 300 MB: bundled layers, their copies and unpacked code.
@@ -55,9 +56,10 @@ class StateDirectory:
     def create(self) -> None:
         """Make the directory and its parts, and check that the disk has room.
 
+        The default directory is ours whatever is in it: the Makefile keeps Node's cache there.
         Raises LocalCloudError when it has not, or when the directory holds something else.
         """
-        if self.root.exists() and any(self.root.iterdir()) and not (self.root / _MARKER).exists():
+        if self.root != ROOT / ".local" and not self.exists() and _holds_files(self.root):
             raise LocalCloudError(
                 f"{self.root} holds files that are not the local cloud's.",
                 "Set LOCAL_STATE_DIR to a directory of its own.",
@@ -72,7 +74,7 @@ class StateDirectory:
             raise LocalCloudError(
                 f"{free // 1_000_000} MB are free in {self.root}, {_FREE_BYTES // 1_000_000} MB "
                 "are needed.",
-                "Free some, or set LOCAL_STATE_DIR to another disk.",
+                "Free some, or set LOCAL_STATE_DIR elsewhere.",
             )
 
     def exists(self) -> bool:
@@ -93,6 +95,10 @@ class StateDirectory:
                 shutil.rmtree(entry)
             else:
                 entry.unlink()
+
+
+def _holds_files(directory: Path) -> bool:
+    return directory.exists() and any(directory.iterdir())
 
 
 def write_json(path: Path, value: Any) -> None:

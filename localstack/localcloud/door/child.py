@@ -184,5 +184,5 @@ class Child:
         return Problem(
             502,
             "application_not_started",
-            f"{name} did not start: {why}. `make logs SERVICE={self.function.service}` shows more.",
+            f"{name} did not start: {why}.",
         )

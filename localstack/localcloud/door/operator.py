@@ -39,13 +39,16 @@ class Session:
 
 
 def canonical_query(query: str) -> str:
-    """The same query in the one form that a signature can cover (RFC 3986, `+` for a blank)."""
+    """The same query in the one form that a signature can cover (RFC 3986, `+` for a blank).
+
+    Raises UnicodeDecodeError when it is not UTF-8.
+    """
     pairs = [pair.partition("=") for pair in query.split("&") if pair]
     return "&".join(f"{_encoded(name)}={_encoded(value)}" for name, _, value in pairs)
 
 
 def _encoded(part: str) -> str:
-    return quote(unquote_to_bytes(part.replace("+", " ")), safe="-_.~")
+    return quote(unquote_to_bytes(part.replace("+", " ")).decode(), safe="-_.~")
 
 
 class Operator:

@@ -126,7 +126,10 @@ class ServiceDoor:
         )
         if request.all("authorization"):
             return moved
-        moved = dataclasses.replace(moved, query=canonical_query(request.query))
+        try:
+            moved = dataclasses.replace(moved, query=canonical_query(request.query))
+        except UnicodeDecodeError:
+            raise Problem(400, "malformed_query", "The query is not UTF-8.") from None
         signed = {name: value for name in ("content-type",) if (value := request.first(name))}
         try:
             session = await self._operator.session()

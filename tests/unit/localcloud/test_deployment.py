@@ -1,0 +1,116 @@
+"""When the deployment is skipped, and what is told when it fails."""
+
+import os
+
+import pytest
+
+from localcloud import deployment
+from localcloud.errors import LocalCloudError
+from localcloud.progress import Progress
+from localcloud.settings import load
+from localcloud.state import StateDirectory
+
+
+@pytest.fixture
+def root(tmp_path):
+    for path, text in {
+        "app.py": "app",
+        "cdk.json": "{}",
+        "infra/stacks/ai.py": "stack",
+        "functions/ai/stream.sh": "run",
+        "functions/ai/requirements.txt": "a==1",
+        "contracts/openapi/ai.v1.json": "{}",
+        "layers/common/python/servicekit/x.py": "x",
+        "tests/test_x.py": "test",
+    }.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text)
+    return tmp_path
+
+
+def test_the_same_inputs_give_the_same_fingerprint(root):
+    context = {"env": "local"}
+    first = deployment.fingerprint(root, context)
+    (root / "tests/test_x.py").write_text("changed")
+    (root / "functions/ai/__pycache__").mkdir()
+    (root / "functions/ai/__pycache__/x.py").touch()
+    os.utime(root / "app.py", (1, 1))
+    assert deployment.fingerprint(root, context) == first
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "app.py",
+        "cdk.json",
+        "infra/stacks/ai.py",
+        "functions/ai/stream.sh",
+        "functions/ai/requirements.txt",
+        "contracts/openapi/ai.v1.json",
+        "functions/ai/new.py",
+    ],
+)
+def test_a_changed_input_changes_it(root, path):
+    first = deployment.fingerprint(root, {"env": "local"})
+    (root / path).write_text("other")
+    assert deployment.fingerprint(root, {"env": "local"}) != first
+
+
+def test_so_do_a_moved_file_a_lost_right_to_run_and_another_model(root):
+    first = deployment.fingerprint(root, {"env": "local"})
+    assert deployment.fingerprint(root, {"env": "local", "default_model": "x"}) != first
+    (root / "functions/ai/stream.sh").chmod(0o755)
+    second = deployment.fingerprint(root, {"env": "local"})
+    assert second != first
+    (root / "app.py").rename(root / "infra/app.py")
+    assert deployment.fingerprint(root, {"env": "local"}) not in {first, second}
+
+
+class Parameters:
+    def __init__(self, value):
+        self.value = value
+
+    def parameter(self, name):
+        assert name.startswith("/santaclaude/local/")
+        return self.value
+
+
+def test_a_cloud_that_lost_its_state_is_deployed_anew(tmp_path):
+    def current(value):
+        settings = load(env_file=None)
+        state = StateDirectory(tmp_path)
+        return deployment.Deployment(settings, state, Parameters(value), Progress()).is_current()
+
+    known = deployment.fingerprint(
+        deployment.ROOT, deployment.Deployment(load(env_file=None), None, None, None).context()
+    )
+    assert current(known)
+    assert not current("older")
+    assert not current(None)
+
+
+def test_the_model_behind_bedrock_is_the_services_model(tmp_path):
+    settings = load(env_file=None, model="llama3.2:3b")
+    made = deployment.Deployment(settings, StateDirectory(tmp_path), None, Progress())
+    assert made.context() == {
+        "env": "local",
+        "default_model": "llama3.2:3b",
+        "additional_models": "llama3.2:3b",
+    }
+
+
+def test_a_failed_tool_is_one_line_with_its_own_reason(tmp_path):
+    log = tmp_path / "deploy.log"
+    log.write_text("Error: of an earlier run\n")
+    script = "echo working; echo 'Error: the table exists' ; echo bye; exit 3"
+    with pytest.raises(LocalCloudError) as caught:
+        deployment.run_tool(
+            ["sh", "-c", script], env={"PATH": os.defpath}, log=log, title="`cdk deploy`"
+        )
+    assert caught.value.reason == "`cdk deploy` failed: Error: the table exists"
+    assert str(log) in caught.value.remedy
+
+
+def test_a_missing_tool_is_named(tmp_path):
+    with pytest.raises(LocalCloudError, match="no-such-tool is missing"):
+        deployment.run_tool(["no-such-tool"], env={}, log=tmp_path / "log", title="It")
