@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES
 from functions.ai.adapters.bedrock import Bedrock, Patience
 from functions.ai.adapters.dynamodb import DynamoSessions
-from functions.ai.dependencies import Api, Stream
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
+from functions.ai.domain.dependencies import Api, Stream
 from functions.ai.domain.ports import ModelProvider, SessionStore
 from functions.ai.domain.sessions import Numbers, SessionService
 from functions.ai.settings import ApiSettings, StreamSettings

@@ -12,7 +12,7 @@ from starlette.middleware import Middleware
 from contracts.ai import v1
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
-from functions.ai.dependencies import Api
+from functions.ai.domain.dependencies import Api
 from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
 from functions.ai.routes import wire

@@ -13,8 +13,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from contracts.ai import v1
-from functions.ai.dependencies import Stream
 from functions.ai.domain.chat import ChatCommand
+from functions.ai.domain.dependencies import Stream
 from functions.ai.domain.errors import StreamNotSupportedError
 from functions.ai.domain.turn import Turn
 from functions.ai.routes import wire
