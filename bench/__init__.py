@@ -1,0 +1,1 @@
+"""The figures that the design promises, each printed beside its limit."""

@@ -1,0 +1,30 @@
+"""`make bench`, or `python -m bench [part ...]`: prints each figure beside its limit."""
+
+import argparse
+import sys
+
+from bench import cold_start, commands, packages
+
+PARTS = {
+    "cold_start": cold_start.measure,
+    "packages": packages.measure,
+    "synth": commands.measure_synth,
+    "unit": commands.measure_unit,
+    "up": commands.measure_up,
+}
+
+
+def main() -> int:
+    """Measure the parts asked for, or all; 1 when a figure is over its limit."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("part", nargs="*", choices=[*PARTS, []], help="default: all")
+    over = False
+    for part in parser.parse_args().part or PARTS:
+        for figure in PARTS[part]():
+            print(figure.line(), flush=True)
+            over = over or (figure.limit is not None and figure.value > figure.limit)
+    return 1 if over else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

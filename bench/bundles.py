@@ -1,0 +1,58 @@
+"""The AI service's bundles on disk, for the measures that need them as they are deployed."""
+
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from infra import bundling
+from infra.constructs.service_layers import COMMON_LOCK
+
+AI_LOCK = "functions/ai/requirements.txt"
+
+# As the deployed functions get it, but for the table, which no measure here reaches.
+ENVIRONMENT = {
+    "AWS_REGION": "us-east-1",
+    "AWS_ACCESS_KEY_ID": "test",
+    "AWS_SECRET_ACCESS_KEY": "test",
+    "ENVIRONMENT": "local",
+    "POWERTOOLS_SERVICE_NAME": "ai-service",
+    "POWERTOOLS_LOG_LEVEL": "INFO",
+    "TABLE_NAME": "bench",
+    "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
+    "ADDITIONAL_MODELS": "",
+    "IDEMPOTENCY_WINDOW_SECONDS": "60",
+    "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
+    "MODEL_IDLE_TIMEOUT_SECONDS": "60",
+}
+
+
+def bundles(platform: bundling.Platform) -> dict[str, bundling.Bundle]:
+    """By name: the function's code and its three layers."""
+    return {
+        "code": bundling.SourceBundle(("functions/ai", "contracts"), platform=platform),
+        "layer servicekit": bundling.SourceBundle(
+            ("layers/common/python/servicekit",), platform=platform, base="layers/common"
+        ),
+        "layer common dependencies": bundling.DependencyBundle(COMMON_LOCK, platform=platform),
+        "layer ai dependencies": bundling.DependencyBundle(
+            AI_LOCK, platform=platform, provided=COMMON_LOCK
+        ),
+    }
+
+
+def build(folder: Path, platform: bundling.Platform) -> Iterator[tuple[str, Path]]:
+    """Build each bundle into a folder of its own; yields (name, folder)."""
+    for name, bundle in bundles(platform).items():
+        output = folder / name.replace(" ", "-")
+        output.mkdir(parents=True)
+        bundle.build(output)
+        yield name, output
+
+
+def zipped_size(folder: Path) -> int:
+    """Bytes of the folder as the zip that Lambda receives."""
+    archive = folder.with_suffix(".zip")
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in sorted(folder.rglob("*")):
+            zipped.write(path, path.relative_to(folder))
+    return archive.stat().st_size
