@@ -89,7 +89,7 @@ class LocalCloud:
                 print(f"(API: {plan.endpoint}/_aws/execute-api/{service.api_id}/{STAGE})")
             else:
                 print("(not deployed)")
-        print(ollama.describe(self._settings))
+        print(ollama.describe(self._settings_in_use()))
         return 0
 
     def _stop(self) -> bool:
@@ -103,8 +103,13 @@ class LocalCloud:
 
     def _chosen_cloud(self) -> Cloud:
         """The emulator that the last `up` started."""
-        value = read_json(self._state.run / _CLOUD_FILE)
-        return self._cloud("localstack" if value == "localstack" else "ministack")
+        started = read_json(self._state.run / _CLOUD_FILE) or {}
+        return self._cloud(started.get("name", "ministack"))
+
+    def _settings_in_use(self) -> LocalSettings:
+        """The settings with the model that the last `up` was given."""
+        started = read_json(self._state.run / _CLOUD_FILE) or {}
+        return self._settings.model_copy(update={"model": started.get("model")})
 
     def _cloud(self, name: CloudName) -> Cloud:
         kind = LocalStack if name == "localstack" else MiniStack
@@ -159,8 +164,8 @@ class _Up:
     def _replace_cloud(self, undo: ExitStack) -> None:
         """Start the emulator, after stopping what an earlier or half-finished start left."""
         self._door.stop()
-        other = read_json(self._state.run / _CLOUD_FILE)
-        if other == "localstack" and self._cloud.name != other:
+        earlier = read_json(self._state.run / _CLOUD_FILE) or {}
+        if earlier.get("name") == "localstack" and self._cloud.name != "localstack":
             LocalStack(self._settings, self._state).stop()
         # A MiniStack of other settings, or one without a door.
         MiniStack(self._settings, self._state).stop()
@@ -168,7 +173,8 @@ class _Up:
         if self._cloud.name == "localstack":
             port = self._settings.cloud_port
             ports.require_free(port, variable="LOCAL_CLOUD_PORT", purpose="the emulated AWS")
-        write_json(self._state.run / _CLOUD_FILE, self._cloud.name)
+        started = {"name": self._cloud.name, "model": self._settings.model}
+        write_json(self._state.run / _CLOUD_FILE, started)
         self._progress.step(f"Starting {self._cloud.name} on {self._settings.endpoint}")
         self._cloud.start()
         undo.callback(self._cloud.stop)
@@ -228,15 +234,14 @@ class _Up:
 
 
 def _first_calls(base: str) -> Iterable[str]:
+    json_type = "-H 'Content-Type: application/json'"
     yield f"curl {base}/health"
     yield (
-        f"curl {base}/api/v1/sessions -H 'Content-Type: application/json' "
-        '-d \'{"user_id": 1, "project_id": 1}\''
+        f"curl -N {base}/api/v1/chat/stream {json_type} "
+        '-d \'{"project_id": 1, "user_id": 1, "message": "Hello"}\''
     )
-    yield (
-        f"curl -N {base}/api/v1/chat/stream -H 'Content-Type: application/json' "
-        '-d \'{"session_id": "<id>", "message": "Hello"}\''
-    )
+    yield f"curl '{base}/api/v1/sessions?project_id=1&user_id=1'"
+    yield f"curl {base}/api/v1/sessions/<session_id of the answer>"
 
 
 def _get(port: int, path: str) -> int:
