@@ -32,19 +32,20 @@ _PAGE = (
             "maximum": v1.MAX_PAGE_LIMIT,
             "default": v1.DEFAULT_PAGE_LIMIT,
         },
-        description="Most items of the page; one of large items may hold fewer.",
+        description="Most items of the page; it may hold fewer, or none, while `has_more` is true.",
     ),
     Parameter(
         name="cursor",
-        schema={"type": "string", "minLength": 1},
+        schema={"type": "string", "minLength": 1, "maxLength": v1.MAX_CURSOR_LENGTH},
         description="`next_cursor` of the page before; opaque, and 400 if it is not one of those.",
     ),
 )
 
 # 400: malformed JSON, cursor or header. 403, 429 and 504 come from the gateway as well.
-_ANY = (400, 403, 429, 500, 503, 504)
-_BODY = (409, 413, 415, 422)
-_MODEL_CALL = (401, 404, 502)
+_ANY = (400, 401, 403, 429, 500, 503, 504)
+_BODY = (413, 415, 422)
+_KEYED = (409,)
+_MODEL_CALL = (404, 502)
 
 _STREAM = """\
 Server-sent events. Each `data:` line is a StreamingChatChunk; the last of them is finished, has an
@@ -88,7 +89,7 @@ OPERATIONS: tuple[Operation, ...] = (
             description="A dependency does not answer.",
             example=examples.NOT_READY,
         ),
-        errors=(400, 403, 429, 500, 504),
+        errors=(400, 401, 403, 429, 500, 504),
     ),
     Operation(
         operation_id="list_providers",
@@ -132,7 +133,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=v1.SessionCreate,
         body_example=examples.SESSION_CREATE,
         answer=Answer(model=v1.Session, description="The session.", example=examples.SESSION),
-        errors=_errors(_ANY, _BODY),
+        errors=_errors(_ANY, _BODY, _KEYED),
         idempotent_by_key=True,
     ),
     Operation(
@@ -205,7 +206,7 @@ OPERATIONS: tuple[Operation, ...] = (
         body=v1.MessageCreate,
         body_example=examples.MESSAGE_CREATE,
         answer=Answer(model=v1.Message, description="The message.", example=examples.USER_MESSAGE),
-        errors=_errors(_ANY, _BODY, (404,)),
+        errors=_errors(_ANY, _BODY, _KEYED, (404,)),
         idempotent_by_key=True,
     ),
     Operation(
@@ -220,7 +221,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=Answer(
             model=v1.ChatResponse, description="The answer.", example=examples.CHAT_RESPONSE
         ),
-        errors=_errors(_ANY, _BODY, _MODEL_CALL),
+        errors=_errors(_ANY, _BODY, _KEYED, _MODEL_CALL),
         delivery="streamed",
         idempotent_by_key=True,
     ),
@@ -238,7 +239,7 @@ OPERATIONS: tuple[Operation, ...] = (
             example=examples.LAST_CHUNK,
             media_type=EVENT_STREAM_MEDIA_TYPE,
         ),
-        errors=_errors(_ANY, _BODY, _MODEL_CALL),
+        errors=_errors(_ANY, _BODY, _KEYED, _MODEL_CALL),
         delivery="streamed",
         idempotent_by_key=True,
     ),

@@ -38,9 +38,14 @@ MAX_TOOL_DATA_BYTES = 100_000
 MAX_CONTEXT_BYTES = 32_768
 """Bytes of a session's context as compact JSON: it is read with every listing of sessions."""
 
+MAX_SESSION_MESSAGES = 200
+"""Messages that a Session carries at most: its newest. `/messages` pages through all of them."""
+
 MAX_SESSION_ANSWER_BYTES = 5_000_000
-"""Bytes of the messages that a Session carries at most: a function answers with 6 MB at most. Older
-ones are left out then, `messages_truncated` is true, and `/messages` pages through all of them."""
+"""Bytes of the messages that a Session carries at most: a function answers with 6 MB at most."""
+
+MAX_CURSOR_LENGTH = 512
+"""Characters of a cursor."""
 
 DEFAULT_PAGE_LIMIT = 50
 MAX_PAGE_LIMIT = 100
@@ -212,12 +217,12 @@ class SessionSummary(WireModel):
 
 
 class Session(SessionSummary):
-    """A session with its messages, oldest first."""
+    """A session with its newest messages, oldest first: 200 of them and 5 MB at most."""
 
     messages: list[Message]
     messages_truncated: Annotated[
         bool,
-        Field(description="The oldest messages are left out; GET .../messages has them all."),
+        Field(description="There are older messages; GET .../messages has them all."),
     ] = False
 
 

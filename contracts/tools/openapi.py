@@ -23,14 +23,18 @@ from contracts.problem import PROBLEM_MEDIA_TYPE, Problem
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/components/schemas/{model}"
-_RETRYABLE = (HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.SERVICE_UNAVAILABLE)
+_RETRYABLE = (
+    HTTPStatus.CONFLICT,
+    HTTPStatus.TOO_MANY_REQUESTS,
+    HTTPStatus.SERVICE_UNAVAILABLE,
+)
 
 _HEADER_PARAMETERS: dict[str, Any] = {
     "RequestId": {
         "name": "X-Request-Id",
         "in": "header",
         "description": "Names the request in every log; made when absent or malformed.",
-        "schema": {"type": "string", "minLength": 1, "maxLength": 128},
+        "schema": {"type": "string", "pattern": "^[A-Za-z0-9._:=-]{1,128}$"},
     },
     "TraceParent": {
         "name": "traceparent",
@@ -45,7 +49,10 @@ _HEADER_PARAMETERS: dict[str, Any] = {
             "A key of the caller's making. The same key and body get the first answer again; the "
             "same key with another body is a 409."
         ),
-        "schema": {"type": "string", "minLength": 1, "maxLength": MAX_IDEMPOTENCY_KEY_LENGTH},
+        "schema": {
+            "type": "string",
+            "pattern": f"^[!-~]{{1,{MAX_IDEMPOTENCY_KEY_LENGTH}}}$",
+        },
     },
 }
 
