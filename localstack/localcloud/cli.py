@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from botocore.exceptions import BotoCoreError, ClientError
+
 from localcloud import settings as local_settings
 from localcloud.commands import LocalCloud
 from localcloud.errors import LocalCloudError, from_os_error
@@ -67,6 +69,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _run(options)
     except LocalCloudError as error:
         print(f"{options.command}: {error.reason} {error.remedy}", file=sys.stderr)
+    except (BotoCoreError, ClientError) as error:
+        print(
+            f"{options.command}: The emulated AWS failed: {error} `make logs SERVICE=cloud` shows "
+            "more.",
+            file=sys.stderr,
+        )
     except OSError as error:
         known = from_os_error(error)
         print(f"{options.command}: {known.reason} {known.remedy}", file=sys.stderr)

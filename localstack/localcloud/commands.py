@@ -4,9 +4,7 @@ import http.client
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack
-from typing import Literal
-
-from botocore.exceptions import BotoCoreError, ClientError
+from typing import Any, Literal
 
 from localcloud import deployment, discovery, ollama, ports, process, seed, streaming
 from localcloud.aws import Aws
@@ -103,13 +101,12 @@ class LocalCloud:
 
     def _chosen_cloud(self) -> Cloud:
         """The emulator that the last `up` started."""
-        started = read_json(self._state.run / _CLOUD_FILE) or {}
-        return self._cloud(started.get("name", "ministack"))
+        return self._cloud(_last_start(self._state).get("name", "ministack"))
 
     def _settings_in_use(self) -> LocalSettings:
         """The settings with the model that the last `up` was given."""
-        started = read_json(self._state.run / _CLOUD_FILE) or {}
-        return self._settings.model_copy(update={"model": started.get("model")})
+        model = _last_start(self._state).get("model")
+        return self._settings.model_copy(update={"model": model})
 
     def _cloud(self, name: CloudName) -> Cloud:
         kind = LocalStack if name == "localstack" else MiniStack
@@ -164,8 +161,10 @@ class _Up:
     def _replace_cloud(self, undo: ExitStack) -> None:
         """Start the emulator, after stopping what an earlier or half-finished start left."""
         self._door.stop()
-        earlier = read_json(self._state.run / _CLOUD_FILE) or {}
-        if earlier.get("name") == "localstack" and self._cloud.name != "localstack":
+        if (
+            _last_start(self._state).get("name") == "localstack"
+            and self._cloud.name != "localstack"
+        ):
             LocalStack(self._settings, self._state).stop()
         # A MiniStack of other settings, or one without a door.
         MiniStack(self._settings, self._state).stop()
@@ -180,18 +179,13 @@ class _Up:
         undo.callback(self._cloud.stop)
 
     def _deployed_plan(self) -> Plan:
-        try:
-            if self._deployment.is_current():
-                self._progress.step("Nothing to deploy: no input has changed")
-            else:
-                self._deployment.deploy()
-            self._seed()
-            services = discovery.find_services(self._aws, self._settings.services)
-            streamed = streaming.unpack(self._aws, self._state, self._settings.endpoint)
-        except (ClientError, BotoCoreError) as error:
-            raise LocalCloudError(
-                f"The emulated AWS refused: {error}", f"See the logs in {self._state.logs}."
-            ) from error
+        if self._deployment.is_current():
+            self._progress.step("Nothing to deploy: no input has changed")
+        else:
+            self._deployment.deploy()
+        self._seed()
+        services = discovery.find_services(self._aws, self._settings.services)
+        streamed = streaming.unpack(self._aws, self._state, self._settings.endpoint)
         return self._door.plan(services, streamed)
 
     def _replace_door(self, plan: Plan, undo: ExitStack) -> None:
@@ -231,6 +225,11 @@ class _Up:
             print("Try:")
             for line in _first_calls(f"http://localhost:{ai.port}"):
                 print(f"  {line}")
+
+
+def _last_start(state: StateDirectory) -> dict[str, Any]:
+    value = read_json(state.run / _CLOUD_FILE)
+    return value if isinstance(value, dict) else {}
 
 
 def _first_calls(base: str) -> Iterable[str]:
