@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from pydantic import BaseModel
@@ -72,4 +72,4 @@ class Contract:
     title: str
     description: str
     local_url: str
-    operations: tuple[Operation, ...] = field(default=())
+    operations: tuple[Operation, ...]

@@ -1,5 +1,7 @@
 """The limits and lenience of the AI v1 bodies."""
 
+import subprocess
+import sys
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
@@ -133,3 +135,11 @@ def test_only_a_failed_chunk_carries_error() -> None:
     )
     failed = chunk.model_copy(update={"error": v1.ChunkError(code="c", title="t")})
     assert failed.model_dump(mode="json")["error"] == {"code": "c", "title": "t"}
+
+
+def test_the_models_cost_no_more_than_pydantic() -> None:
+    code = "import sys, contracts.ai.v1; print(*{m.partition('.')[0] for m in sys.modules})"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    loaded = set(run.stdout.split())
+    assert "pydantic" in loaded
+    assert not {"httpx", "starlette", "fastapi", "botocore", "servicekit"} & loaded
