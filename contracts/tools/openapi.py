@@ -23,6 +23,8 @@ from contracts.problem import PROBLEM_MEDIA_TYPE, Problem
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/components/schemas/{model}"
+# RFC 9110 renamed them, and Python only from 3.13 on.
+_NEWER_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
 _RETRYABLE = (
     HTTPStatus.CONFLICT,
     HTTPStatus.TOO_MANY_REQUESTS,
@@ -202,8 +204,12 @@ def _answer(answer: Answer) -> dict[str, Any]:
     }
 
 
+def _phrase(status: int) -> str:
+    return _NEWER_PHRASES.get(status) or HTTPStatus(status).phrase
+
+
 def _problem_name(status: int) -> str:
-    return "".join(word.capitalize() for word in HTTPStatus(status).name.split("_"))
+    return _phrase(status).replace(" ", "")
 
 
 def _problem_reference(status: int) -> dict[str, Any]:
@@ -215,7 +221,7 @@ def _problem(status: int) -> dict[str, Any]:
     if status in _RETRYABLE:
         headers["Retry-After"] = {"$ref": "#/components/headers/RetryAfter"}
     return {
-        "description": HTTPStatus(status).phrase,
+        "description": _phrase(status),
         "headers": headers,
         "content": {PROBLEM_MEDIA_TYPE: {"schema": _reference(Problem)}},
     }
