@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from localcloud import environment
 from localcloud.aws import Aws
 from localcloud.errors import LocalCloudError
-from localcloud.process import open_log
+from localcloud.process import Identity, Record, find, forget, open_log, stop
 from localcloud.progress import Progress
 from localcloud.settings import ACCOUNT, REGION, ROOT, LocalSettings
 from localcloud.state import StateDirectory
@@ -26,6 +26,7 @@ _FILES = ("app.py", "cdk.json", "package-lock.json", "requirements-dev.txt")
 _TREES = ("contracts", "functions", "infra", "layers")
 _SUFFIXES = {".py", ".json", ".sh", ".txt"}
 _TIMEOUT_SECONDS = 900
+_TOOL = "tool"
 _TELLING = ("Error", "error", "failed", "Failed", "❌")
 
 
@@ -60,6 +61,7 @@ class Deployment:
         Raises LocalCloudError with the tool's own reason.
         """
         wanted = fingerprint(ROOT, self.context())
+        end_leftover_tool(self._state.run)
         self._progress.step("Synthesizing the CDK app")
         self._synthesize()
         if not self._bootstrapped():
@@ -83,6 +85,7 @@ class Deployment:
         run_tool(
             [sys.executable, "app.py"],
             env=env,
+            run=self._state.run,
             log=self._state.logs / "synth.log",
             title="The synthesis of the CDK app",
         )
@@ -108,6 +111,7 @@ class Deployment:
                 "--ci",
             ],
             env=environment.bare(self._state) | environment.credentials(self._settings),
+            run=self._state.run,
             log=self._state.logs / "deploy.log",
             title=f"`cdk {command}`",
         )
@@ -138,7 +142,17 @@ def _inputs(root: Path) -> Iterator[Path]:
         yield from sorted(found)
 
 
-def run_tool(command: Sequence[str], *, env: Mapping[str, str], log: Path, title: str) -> None:
+def end_leftover_tool(run: Path) -> None:
+    """End the tool of a command that was killed: two must not write to one directory."""
+    left = find(run, _TOOL)
+    if left is not None:
+        stop(left.identity, seconds=5)
+    forget(run, _TOOL)
+
+
+def run_tool(
+    command: Sequence[str], *, env: Mapping[str, str], run: Path, log: Path, title: str
+) -> None:
     """Run a tool to its end, in a session of its own that is ended when this command is.
 
     Raises LocalCloudError with the reason from its output when it fails.
@@ -161,6 +175,9 @@ def run_tool(command: Sequence[str], *, env: Mapping[str, str], log: Path, title
         ) from error
     finally:
         os.close(descriptor)
+    identity = Identity.of(tool.pid)
+    if identity:
+        Record(_TOOL, identity, log, title).save(run)
     try:
         code = tool.wait(timeout=_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
@@ -172,6 +189,7 @@ def run_tool(command: Sequence[str], *, env: Mapping[str, str], log: Path, title
             with suppress(ProcessLookupError):
                 os.killpg(tool.pid, signal.SIGKILL)
             tool.wait()
+        forget(run, _TOOL)
     if code:
         raise LocalCloudError(f"{title} failed: {reason(log, start)}", f"The whole log is {log}.")
 

@@ -3,10 +3,12 @@
 import hashlib
 import json
 import os
+import shutil
 import sys
 from pathlib import Path
 
 from localcloud import environment, ports, process
+from localcloud.door.child import SOCKETS_PREFIX
 from localcloud.door.plan import Plan, ServicePlan
 from localcloud.door.server import READY_FILE
 from localcloud.errors import LocalCloudError
@@ -113,6 +115,9 @@ class FrontDoor:
             left = process.find(run, path.stem)
             if left is not None:
                 process.stop(left.identity, seconds=5)
+            sockets = Path((read_json(path) or {}).get("configuration", ""))
+            if sockets.name.startswith(SOCKETS_PREFIX):
+                shutil.rmtree(sockets, ignore_errors=True)
             process.forget(run, path.stem)
 
     def _require_applications(self) -> None:

@@ -22,6 +22,7 @@ from localcloud.process import Identity, Record, forget, open_log
 from localcloud.settings import REGION
 from localcloud.streaming import StreamedFunction
 
+SOCKETS_PREFIX = "santaclaude-"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
@@ -41,7 +42,7 @@ class Child:
         self._session = session
         self._record = f"streamed-{function.name}-{secrets.token_hex(4)}"
         # Not in the state directory: a socket's path has room for about 100 characters.
-        self._directory = Path(tempfile.mkdtemp(prefix="santaclaude-", dir="/tmp"))
+        self._directory = Path(tempfile.mkdtemp(prefix=SOCKETS_PREFIX, dir="/tmp"))
         self._socket = self._directory / "app.sock"
         self._process: asyncio.subprocess.Process | None = None
         self.client = httpx.AsyncClient(

@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from localcloud import deployment
+from localcloud import deployment, process
 from localcloud.errors import LocalCloudError
 from localcloud.progress import Progress
 from localcloud.settings import load
@@ -105,7 +105,11 @@ def test_a_failed_tool_is_one_line_with_its_own_reason(tmp_path):
     script = "echo working; echo 'Error: the table exists' ; echo bye; exit 3"
     with pytest.raises(LocalCloudError) as caught:
         deployment.run_tool(
-            ["sh", "-c", script], env={"PATH": os.defpath}, log=log, title="`cdk deploy`"
+            ["sh", "-c", script],
+            env={"PATH": os.defpath},
+            run=tmp_path,
+            log=log,
+            title="`cdk deploy`",
         )
     assert caught.value.reason == "`cdk deploy` failed: Error: the table exists"
     assert str(log) in caught.value.remedy
@@ -113,4 +117,21 @@ def test_a_failed_tool_is_one_line_with_its_own_reason(tmp_path):
 
 def test_a_missing_tool_is_named(tmp_path):
     with pytest.raises(LocalCloudError, match="no-such-tool is missing"):
-        deployment.run_tool(["no-such-tool"], env={}, log=tmp_path / "log", title="It")
+        deployment.run_tool(
+            ["no-such-tool"], env={}, run=tmp_path, log=tmp_path / "log", title="It"
+        )
+
+
+def test_the_tool_of_a_killed_command_is_ended(tmp_path):
+    left = process.start(
+        tmp_path,
+        name="tool",
+        command=["sleep", "60"],
+        env={"PATH": os.defpath},
+        cwd=tmp_path,
+        log=tmp_path / "log",
+        configuration="",
+    )
+    deployment.end_leftover_tool(tmp_path)
+    assert not left.identity.alive()
+    deployment.end_leftover_tool(tmp_path)
