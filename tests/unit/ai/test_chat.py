@@ -1,0 +1,296 @@
+"""Turns: /chat and /chat/stream over a scripted model, without a database."""
+
+import asyncio
+import json
+
+import pytest
+
+from functions.ai.domain.errors import (
+    ContextTooLongError,
+    ProviderThrottledError,
+    ProviderTimeoutError,
+    ProviderUnavailableError,
+)
+from functions.ai.domain.models import Completion, Usage, Utterance
+from servicekit.idempotency import LEASE_SECONDS
+from tests.fakes.ai_app import REQUEST_CONTEXT, AiService, chat_body, chunks
+from tests.fakes.memory import ScriptedProvider
+
+pytestmark = pytest.mark.anyio
+
+CHAT = "/api/v1/chat"
+STREAM = "/api/v1/chat/stream"
+DONE = Completion(Usage(10, 5))
+
+
+@pytest.fixture
+def service():
+    return AiService()
+
+
+async def test_a_chat_without_a_session_starts_one_with_the_defaults(service):
+    answer = await service.call("POST", CHAT, chat_body(card_id=4))
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body["status"] == "completed"
+    assert body["message"]["content"] == "Hello there!"
+    assert body["message"]["role"] == "assistant"
+    assert body["message"]["tokens_used"] == 120
+    # 100 input tokens at 0.00006 and 20 output tokens at 0.00024 per thousand.
+    assert body["message"]["cost"] == "0.0000108"
+    session = (await service.call("GET", f"/api/v1/sessions/{body['session_id']}")).json()
+    assert (session["provider"], session["model"]) == ("bedrock", "amazon.nova-lite-v1:0")
+    assert session["card_id"] == 4
+    assert [(m["role"], m["content"]) for m in session["messages"]] == [
+        ("user", "Hi"),
+        ("assistant", "Hello there!"),
+    ]
+    assert session["messages"][-1] == body["message"]
+
+
+async def test_the_stream_is_chunks_then_the_finished_one_then_done(service):
+    answer = await service.call("POST", STREAM, chat_body())
+    assert answer.status_code == 200
+    assert answer.headers["content-type"].startswith("text/event-stream")
+    got = chunks(answer)
+    assert [c["chunk"] for c in got] == ["Hello", " there", "!", ""]
+    assert [c["finished"] for c in got] == [False, False, False, True]
+    stored = (await service.messages(got[0]["session_id"]))[-1]
+    assert got[-1]["message_id"] == stored["id"]
+    assert all(c["message_id"] is None and "error" not in c for c in got[:-1])
+    assert "error" not in got[-1]
+
+
+async def test_chat_refuses_to_stream_and_names_the_call_that_does(service):
+    for body in (chat_body(stream=True), {"message": "Hi", "project_id": 7, "user_id": 3}):
+        answer = await service.call("POST", CHAT, body)
+        assert (answer.status_code, answer.json()["code"]) == (400, "use_chat_stream")
+        assert "/chat/stream" in answer.json()["detail"]
+
+
+async def test_the_model_sees_the_conversation(service):
+    session = await service.new_session(system_prompt="Be brief", initial_message="First")
+    await service.call("POST", CHAT, chat_body(session_id=session["session_id"]))
+    await service.call(
+        "POST", CHAT, chat_body(session_id=session["session_id"], message="And?", model="llama3.2")
+    )
+    first, second = service.provider.prompts
+    assert first.model == "amazon.nova-lite-v1:0"
+    assert first.system == ("Be brief",)
+    assert first.utterances == (Utterance("user", ("First", "Hi")),)
+    assert second.model == "llama3.2"
+    assert second.utterances == (
+        Utterance("user", ("First", "Hi")),
+        Utterance("assistant", ("Hello there!",)),
+        Utterance("user", ("And?",)),
+    )
+
+
+async def test_models_get_no_empty_text_and_no_assistant_who_begins(service):
+    session_id = (await service.new_session())["session_id"]
+    for role, content in (("assistant", "Welcome"), ("user", " \n"), ("assistant", "")):
+        await service.call(
+            "POST",
+            f"/api/v1/sessions/{session_id}/messages",
+            {"role": role, "content": content},
+        )
+    await service.call("POST", CHAT, chat_body(session_id=session_id))
+    assert service.provider.prompts[0].utterances == (Utterance("user", ("Hi",)),)
+
+
+@pytest.mark.parametrize("fields", [{"session_id": "nothing"}, {"project_id": 8}, {"user_id": 4}])
+@pytest.mark.parametrize("path", [CHAT, STREAM])
+async def test_a_session_that_is_not_the_callers_does_not_exist(service, path, fields):
+    session_id = (await service.new_session())["session_id"]
+    answer = await service.call("POST", path, chat_body(**{"session_id": session_id, **fields}))
+    assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
+    assert await service.messages(session_id) == []
+
+
+async def test_unknown_models_leave_no_trace(service):
+    answer = await service.call("POST", CHAT, chat_body(model="gpt-99"))
+    assert (answer.status_code, answer.json()["code"]) == (422, "unknown_model")
+    assert service.memory.sessions.sessions == {}
+
+
+@pytest.mark.parametrize("path", [CHAT, STREAM])
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (ProviderThrottledError(retry_after=7), 429),
+        (ProviderUnavailableError(), 503),
+        (ProviderTimeoutError(), 504),
+        (ContextTooLongError(), 413),
+        (RuntimeError("secret"), 500),
+    ],
+)
+async def test_a_failure_before_the_first_text_is_a_status_and_keeps_the_question(
+    service, path, error, status
+):
+    session_id = (await service.new_session())["session_id"]
+    service.provider.script = [error]
+    answer = await service.call("POST", path, chat_body(session_id=session_id))
+    assert answer.status_code == status
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert "secret" not in answer.text
+    if status == 429:
+        assert answer.headers["retry-after"] == "7"
+    assert [m["content"] for m in await service.messages(session_id)] == ["Hi"]
+    service.provider.script = [["Now"], DONE]
+    retried = await service.call("POST", CHAT, chat_body(session_id=session_id, message="Again"))
+    assert retried.json()["message"]["content"] == "Now"
+    assert service.provider.prompts[-1].utterances == (Utterance("user", ("Hi", "Again")),)
+
+
+async def test_a_failure_after_the_first_text_keeps_it_and_ends_the_stream(service):
+    service.provider.script = [["Half"], ProviderUnavailableError()]
+    got = chunks(await service.call("POST", STREAM, chat_body()))
+    stored = await service.messages(got[0]["session_id"])
+    assert [m["content"] for m in stored] == ["Hi", "Half"]
+    assert stored[-1]["tokens_used"] is None
+    assert got[-1] == {
+        "session_id": got[0]["session_id"],
+        "chunk": "",
+        "finished": True,
+        "message_id": stored[-1]["id"],
+        "error": {"code": "provider_unavailable", "title": "The provider is not available"},
+    }
+
+
+async def test_chat_says_so_when_the_model_fails_on_the_way(service):
+    service.provider.script = [["Half"], ProviderTimeoutError()]
+    session_id = (await service.new_session())["session_id"]
+    answer = await service.call("POST", CHAT, chat_body(session_id=session_id))
+    assert (answer.status_code, answer.json()["code"]) == (504, "provider_timeout")
+    assert [m["content"] for m in await service.messages(session_id)] == ["Hi", "Half"]
+
+
+async def test_an_answer_above_the_limit_breaks_off(service):
+    service.provider.script = [["x" * 200_000], ["y" * 200_000], DONE]
+    got = chunks(await service.call("POST", STREAM, chat_body()))
+    assert got[-1]["error"]["code"] == "answer_too_large"
+
+
+async def test_an_empty_answer_is_an_answer(service):
+    service.provider.script = [DONE]
+    got = chunks(await service.call("POST", STREAM, chat_body()))
+    assert [(c["chunk"], c["finished"]) for c in got] == [("", True)]
+
+
+async def test_a_deleted_session_ends_its_stream_in_error(service):
+    session_id = (await service.new_session())["session_id"]
+    service.provider.script = [["Half"], None, DONE]
+    call = asyncio.create_task(service.call("POST", STREAM, chat_body(session_id=session_id)))
+    await service.provider.asked.wait()
+    await service.call("DELETE", f"/api/v1/sessions/{session_id}")
+    service.provider.go.set()
+    assert chunks(await call)[-1]["error"]["code"] == "session_not_found"
+
+
+async def test_text_leaves_before_the_model_is_done_and_nobody_listening_changes_nothing():
+    service = AiService(provider=ScriptedProvider([["One"], None, ["Two"], DONE]))
+    sent: asyncio.Queue = asyncio.Queue()
+    body = json.dumps(chat_body()).encode()
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0"},
+        "http_version": "1.1",
+        "method": "POST",
+        "path": STREAM,
+        "raw_path": STREAM.encode(),
+        "query_string": b"",
+        "headers": [
+            (b"content-type", b"application/json"),
+            (b"x-amzn-request-context", json.dumps(REQUEST_CONTEXT).encode()),
+        ],
+    }
+    incoming = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive():
+        return incoming.pop() if incoming else await asyncio.Event().wait()
+
+    request = asyncio.create_task(service.stream(scope, receive, sent.put))
+    assert (await sent.get())["status"] == 200
+    first = json.loads((await sent.get())["body"].removeprefix(b"data: "))
+    assert first["chunk"] == "One"
+    request.cancel()
+    service.provider.go.set()
+    await service.stream_dependencies.chat.drain()
+    stored = await service.messages(first["session_id"])
+    assert [m["content"] for m in stored] == ["Hi", "OneTwo"]
+
+
+@pytest.mark.parametrize("path", [CHAT, STREAM])
+async def test_the_same_key_replays_the_answer_without_asking_the_model(service, path):
+    first = await service.call("POST", path, chat_body(), idempotency_key="k")
+    again = await service.call("POST", path, chat_body(), idempotency_key="k")
+    assert len(service.provider.prompts) == 1
+    if path == CHAT:
+        assert first.json() == again.json()
+    else:
+        assert "".join(c["chunk"] for c in chunks(again)) == "Hello there!"
+        assert chunks(again)[-1] == chunks(first)[-1]
+    other = await service.call("POST", path, chat_body(message="No"), idempotency_key="k")
+    assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
+
+
+async def test_a_running_turn_is_not_started_twice(service):
+    service.provider.script = [None, ["Late"], DONE]
+    call = asyncio.create_task(service.call("POST", CHAT, chat_body(), idempotency_key="k"))
+    await service.provider.asked.wait()
+    second = await service.call("POST", CHAT, chat_body(), idempotency_key="k")
+    assert (second.status_code, second.json()["code"]) == (409, "idempotency_in_progress")
+    assert 0 < int(second.headers["retry-after"]) <= LEASE_SECONDS
+    service.provider.go.set()
+    assert (await call).json()["message"]["content"] == "Late"
+
+
+@pytest.mark.parametrize("script", [[ProviderUnavailableError()], [["Half"], RuntimeError()]])
+async def test_a_failed_turn_may_be_tried_again_and_asks_the_question_once(service, script):
+    service.provider.script = script
+    failed = await service.call("POST", CHAT, chat_body(), idempotency_key="k")
+    assert failed.status_code >= 500
+    service.provider.script = [["Now"], DONE]
+    again = await service.call("POST", CHAT, chat_body(), idempotency_key="k")
+    stored = await service.messages(again.json()["session_id"])
+    assert [m["content"] for m in stored if m["role"] == "user"] == ["Hi"]
+    assert stored[-1]["content"] == "Now"
+    assert len(service.memory.sessions.sessions) == 1
+    await service.call(
+        "POST", CHAT, chat_body(session_id=again.json()["session_id"], message="Then")
+    )
+    assert service.provider.prompts[-1].utterances == (
+        Utterance("user", ("Hi",)),
+        Utterance("assistant", ("Now",)),
+        Utterance("user", ("Then",)),
+    )
+
+
+async def test_after_a_crash_the_lease_ends_and_the_turn_goes_on(service):
+    service.provider.script = [None]
+    crashed = asyncio.create_task(service.call("POST", CHAT, chat_body(), idempotency_key="k"))
+    await service.provider.asked.wait()
+    (record,) = service.memory.records.records.values()
+    assert record.reference["question"] == 1
+    service.clock.pass_seconds(LEASE_SECONDS + 1)
+    successor = AiService(storage=service.memory.storage(), provider=ScriptedProvider())
+    successor.clock.now = service.clock.now
+    answer = await successor.call("POST", CHAT, chat_body(), idempotency_key="k")
+    assert answer.status_code == 200
+    # The one that was only slow finds its claim gone and stores no second answer.
+    service.provider.script = []
+    service.provider.go.set()
+    lost = await crashed
+    assert lost.status_code >= 400
+    stored = await successor.messages(answer.json()["session_id"])
+    assert [m["role"] for m in stored] == ["user", "assistant"]
+
+
+async def test_turns_of_one_session_at_once_lose_nothing(service):
+    session_id = (await service.new_session())["session_id"]
+    bodies = [chat_body(session_id=session_id, message=f"m{n}") for n in range(8)]
+    answers = await asyncio.gather(*(service.call("POST", CHAT, body) for body in bodies))
+    assert {a.status_code for a in answers} == {200}
+    stored = await service.messages(session_id)
+    assert len(stored) == 16
+    assert len({m["id"] for m in stored}) == 16
