@@ -3,7 +3,7 @@
 import http.client
 import time
 from collections.abc import Iterable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from typing import Any, Literal
 
 from localcloud import deployment, discovery, ollama, ports, process, seed, streaming
@@ -132,13 +132,18 @@ class _Up:
         ollama.require(self._settings)
         if self._leave_running():
             return
-        with ExitStack() as undo:
+        undo = ExitStack()
+        try:
             if not self._cloud.running():
                 self._replace_cloud(undo)
             plan = self._deployed_plan()
             self._replace_door(plan, undo)
             self._check_health(plan)
-            undo.pop_all()
+        except BaseException:
+            # The reason for the end is what counts, not a reason found while ending.
+            with process.undisturbed(), suppress(LocalCloudError):
+                undo.close()
+            raise
         streaming.prune(self._state, plan.streamed)
         self._progress.step("Ready")
         self._say_what_to_try(plan)

@@ -100,7 +100,8 @@ class FrontDoor:
             process.wait_until(record, (run / READY_FILE).exists, seconds=_START_SECONDS)
             self._require_applications()
         except BaseException:
-            self.stop()
+            with process.undisturbed():
+                self.stop()
             raise
 
     def stop(self) -> None:

@@ -33,8 +33,10 @@ class Logs:
     def show(self, *, lines: int, follow: bool) -> None:
         """Print the last lines of each log, then, when asked, what is added to them."""
         for path in self._files():
-            _print(path.stem, _tail(path, lines))
-            self._offsets[path] = path.stat().st_size
+            text = path.read_text(encoding="utf-8", errors="replace")
+            wanted = self._of_service(path, text.splitlines())
+            _print(path.stem, wanted[-lines:] if lines else [])
+            self._offsets[path] = len(text.encode())
         try:
             for group in self._groups():
                 _print(group, list(self._events(group))[-lines:])
@@ -50,12 +52,18 @@ class Logs:
                 file.seek(self._offsets.get(path, 0))
                 added = file.read().decode("utf-8", "replace").splitlines()
                 self._offsets[path] = file.tell()
-            _print(path.stem, added)
+            _print(path.stem, self._of_service(path, added))
         try:
             for group in self._groups():
                 _print(group, list(self._events(group)))
         except (ClientError, BotoCoreError):
             return
+
+    def _of_service(self, path: Path, lines: list[str]) -> list[str]:
+        """The front door writes one log for all services."""
+        if self._name in _OWN or path.name != _OWN["door"]:
+            return lines
+        return [line for line in lines if f'"service": "{self._name}"' in line]
 
     def _files(self) -> list[Path]:
         logs = self._state.logs
@@ -92,11 +100,6 @@ class Logs:
             for event in page["events"]:
                 self._seen[group] = max(self._seen.get(group, 0), event["timestamp"] + 1)
                 yield event["message"].rstrip("\n")
-
-
-def _tail(path: Path, lines: int) -> list[str]:
-    text = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    return text[-lines:] if lines else []
 
 
 def _print(source: str, lines: list[str]) -> None:

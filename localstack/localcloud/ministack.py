@@ -88,7 +88,8 @@ class MiniStack:
             self._require_readable_state(log_from)
         except BaseException:
             # Not the clean stop: that would save over the state that could not be read.
-            process.stop(record.identity, seconds=0)
+            with process.undisturbed():
+                process.kill(record.identity)
             process.forget(self._state.run, self.name)
             raise
 

@@ -5,7 +5,7 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Self
@@ -177,13 +177,31 @@ def stop(identity: Identity, *, seconds: float) -> bool:
         if not identity.alive():
             return True
         time.sleep(_POLL_SECONDS)
-    # Its session is its own, so this ends what it has started too.
+    kill(identity)
+    return False
+
+
+def kill(identity: Identity) -> None:
+    """End the process at once, and what it has started in its session."""
+    if not identity.alive():
+        return
     with contextlib.suppress(ProcessLookupError):
         os.killpg(identity.pid, signal.SIGKILL)
     while identity.alive():
         _reap(identity.pid)
         time.sleep(_POLL_SECONDS)
-    return False
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Let the block clean up to its end, however often Ctrl-C is pressed."""
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
+    try:
+        yield
+    finally:
+        for number, handler in zip(numbers, handlers, strict=True):
+            signal.signal(number, handler)
 
 
 def _reap(pid: int) -> None:
