@@ -1,17 +1,17 @@
 """The front door's own answers: RFC 9457 problems."""
 
 import json
-from dataclasses import dataclass
 from http import HTTPStatus
 
 
-@dataclass(frozen=True)
 class Problem(Exception):  # noqa: N818 - an answer, raised where it is found
     """A request that the front door answers itself."""
 
-    status: int
-    code: str
-    detail: str
+    def __init__(self, status: int, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
 
     def body(self, request_id: str) -> bytes:
         """The JSON document."""

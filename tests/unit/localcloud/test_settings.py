@@ -6,12 +6,6 @@ from localcloud import settings
 from localcloud.errors import LocalCloudError
 
 
-@pytest.fixture(autouse=True)
-def _clean(monkeypatch):
-    for name in ("AI_PORT", "CLOUD_PORT", "MODEL", "STATE_DIR", "PROJECTFLOW_PORT"):
-        monkeypatch.delenv(f"LOCAL_{name}", raising=False)
-
-
 def test_services_stand_where_their_callers_expect_them():
     ports = {service.name: service.port for service in settings.load(env_file=None).services}
     assert ports == {
