@@ -1,0 +1,83 @@
+"""Asynchronous tests run on asyncio; a DynamoDB table of the deployed shape in moto."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from botocore.config import Config
+from botocore.session import get_session
+from moto import mock_aws
+
+from functions.ai.bootstrap import FIRST_IDS_ABOVE, Storage, dynamodb_storage
+from servicekit.dynamodb import DynamoTable
+from tests.fakes.memory import Memory
+
+TABLE = "santaclaude-local-ai"
+_KEYS = ("pk", "sk", "gsi1pk", "gsi1sk", "gsi2pk", "gsi2sk")
+
+
+@pytest.fixture
+def anyio_backend():
+    return "asyncio"
+
+
+@pytest.fixture
+def make_client(monkeypatch) -> Iterator[Callable[[], Any]]:
+    """Makes clients of one mocked DynamoDB that has the table."""
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    def make() -> Any:
+        config = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        return get_session().create_client("dynamodb", config=config)
+
+    with mock_aws():
+        make().create_table(
+            TableName=TABLE,
+            BillingMode="PAY_PER_REQUEST",
+            AttributeDefinitions=[{"AttributeName": k, "AttributeType": "S"} for k in _KEYS],
+            KeySchema=_schema("pk", "sk"),
+            GlobalSecondaryIndexes=[
+                {
+                    "IndexName": index,
+                    "KeySchema": _schema(f"{index}pk", f"{index}sk"),
+                    "Projection": {"ProjectionType": "ALL"},
+                }
+                for index in ("gsi1", "gsi2")
+            ],
+        )
+        yield make
+
+
+@pytest.fixture
+def table(make_client) -> Iterator[DynamoTable]:
+    table = DynamoTable(TABLE, make_client)
+    yield table
+    table.close()
+
+
+@pytest.fixture
+def dynamodb(make_client) -> Iterator[Storage]:
+    storage = dynamodb_storage(TABLE, make_client)
+    yield storage
+    storage.close()
+
+
+@pytest.fixture(params=["memory", "dynamodb"])
+def storage(request) -> Storage:
+    """The same tests hold for the fake and for the real adapters."""
+    if request.param == "memory":
+        return Memory(FIRST_IDS_ABOVE).storage()
+    storage: Storage = request.getfixturevalue("dynamodb")
+    return storage
+
+
+def _schema(partition: str, sort: str) -> list[dict[str, str]]:
+    return [
+        {"AttributeName": partition, "KeyType": "HASH"},
+        {"AttributeName": sort, "KeyType": "RANGE"},
+    ]

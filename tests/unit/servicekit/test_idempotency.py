@@ -1,0 +1,135 @@
+"""The states of an idempotency key."""
+
+import asyncio
+
+import pytest
+
+from servicekit.idempotency import (
+    LEASE_SECONDS,
+    Claim,
+    ClaimUpdate,
+    Idempotency,
+    IdempotencyConflictError,
+    IdempotencyInProgressError,
+    InvalidIdempotencyKeyError,
+    Request,
+    check_key,
+    fingerprint,
+    scope_key,
+)
+from tests.fakes.ai_app import Clock
+from tests.fakes.memory import MemoryRecords
+
+pytestmark = pytest.mark.anyio
+
+WINDOW = 3600
+REQUEST = Request("key", "print")
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture
+def records():
+    return MemoryRecords()
+
+
+@pytest.fixture
+def idempotency(records, clock):
+    return Idempotency(records, clock, WINDOW)
+
+
+def complete(records, claim):
+    records.settle(ClaimUpdate(claim, {"answer": 1}, completed=True))
+
+
+async def test_a_completed_key_gives_its_reference_for_the_window(idempotency, records, clock):
+    complete(records, await idempotency.begin(REQUEST))
+    assert await idempotency.begin(REQUEST) == {"answer": 1}
+    clock.pass_seconds(WINDOW - 2)
+    assert await idempotency.begin(REQUEST) == {"answer": 1}
+    clock.pass_seconds(3)
+    assert isinstance(await idempotency.begin(REQUEST), Claim)
+
+
+async def test_another_request_is_a_conflict_whatever_the_state(idempotency, records):
+    claim = await idempotency.begin(REQUEST)
+    for _ in range(2):
+        with pytest.raises(IdempotencyConflictError):
+            await idempotency.begin(Request("key", "other"))
+        if not records.records["key"].completed:
+            complete(records, claim)
+
+
+async def test_a_running_key_says_when_to_come_back(idempotency):
+    await idempotency.begin(REQUEST)
+    with pytest.raises(IdempotencyInProgressError) as refused:
+        await idempotency.begin(REQUEST)
+    assert 0 < int(refused.value.headers["Retry-After"]) <= LEASE_SECONDS
+
+
+async def test_an_expired_lease_is_retaken_once_and_with_its_progress(idempotency, records, clock):
+    first = await idempotency.begin(REQUEST)
+    records.settle(ClaimUpdate(first, {"question": 1}, completed=False))
+    clock.pass_seconds(LEASE_SECONDS + 1)
+    results = await asyncio.gather(
+        *(idempotency.begin(REQUEST) for _ in range(5)), return_exceptions=True
+    )
+    (claim,) = [result for result in results if isinstance(result, Claim)]
+    assert claim.record.reference == {"question": 1}
+    assert claim.record.token != first.record.token
+    assert sum(isinstance(r, IdempotencyInProgressError) for r in results) == 4
+    assert not await records.extend("key", first.record.token, 0)
+
+
+async def test_failed_work_lets_the_next_request_try(idempotency):
+    async def fail(_claim):
+        raise ValueError
+
+    async def work(claim):
+        return claim
+
+    async def replay(_reference):
+        pytest.fail("nothing was completed")
+
+    with pytest.raises(ValueError):
+        await idempotency.once(REQUEST, fail, replay)
+    assert isinstance(await idempotency.once(REQUEST, work, replay), Claim)
+
+
+async def test_without_a_key_there_is_no_record(idempotency, records):
+    async def work(claim):
+        return claim
+
+    assert await idempotency.once(None, work, work) is None
+    assert records.records == {}
+
+
+async def test_a_kept_claim_is_renewed(idempotency, records, clock, monkeypatch):
+    monkeypatch.setattr("servicekit.idempotency._RENEWAL_SECONDS", 0)
+    claim = await idempotency.begin(REQUEST)
+    clock.pass_seconds(LEASE_SECONDS - 5)
+    async with idempotency.kept(claim):
+        while records.records["key"].lease_expires_at == claim.record.lease_expires_at:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    clock.pass_seconds(10)
+    with pytest.raises(IdempotencyInProgressError):
+        await idempotency.begin(REQUEST)
+
+
+@pytest.mark.parametrize("header", ["", " ", "a b", "\t", "é", "x" * 256, "a\x7f"])
+def test_bad_headers(header):
+    with pytest.raises(InvalidIdempotencyKeyError):
+        check_key(header)
+
+
+def test_equal_requests_have_equal_fingerprints():
+    assert fingerprint({"a": 1, "b": ["ü", None]}) == fingerprint({"b": ["ü", None], "a": 1})
+    assert fingerprint({"a": 1}) != fingerprint({"a": "1"})
+
+
+def test_scopes_do_not_run_into_each_other():
+    assert scope_key("k", "ab", "c") != scope_key("k", "a", "bc")
+    assert scope_key("k", 1) != scope_key("k", "1")
