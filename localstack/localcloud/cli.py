@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (BotoCoreError, ClientError) as error:
         print(
             f"{options.command}: The emulated AWS failed: {error} `make logs SERVICE=cloud` shows "
-            "more.",
+            "more; `make down` and `make up` start it anew.",
             file=sys.stderr,
         )
     except OSError as error:

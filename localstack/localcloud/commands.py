@@ -155,7 +155,8 @@ class _Up:
         plan = self._door.current_plan()
         if plan is None or not self._deployment.is_current():
             return False
-        if plan != self._door.plan(plan.services, plan.streamed):
+        services = discovery.find_services(self._aws, self._settings.services)
+        if plan != self._door.plan(services, plan.streamed):
             return False
         self._seed()
         self._check_health(plan)

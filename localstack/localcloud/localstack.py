@@ -43,14 +43,10 @@ class LocalStack:
 
     def environment(self) -> dict[str, str]:
         """The person's environment, which finds their engine, and what the compose file reads."""
-        settings = self._settings
-        result = dict(os.environ) | {
+        return dict(os.environ) | {
             _TOKEN: self._token(),
-            "LOCAL_CLOUD_PORT": str(settings.cloud_port),
+            "LOCAL_CLOUD_PORT": str(self._settings.cloud_port),
         }
-        if settings.bedrock_endpoint_url:
-            result["LOCAL_BEDROCK_ENDPOINT_URL"] = str(settings.bedrock_endpoint_url)
-        return result
 
     def running(self) -> bool:
         """Whether its container runs and is healthy."""
