@@ -34,7 +34,13 @@ class DeploySettings:
     # How long the answer to an Idempotency-Key is repeated.
     idempotency_window_seconds: int = 24 * 3600
 
-    # The local cloud differs from AWS in these, and in nothing else.
+    # What Bedrock's Converse calls need: https://docs.aws.amazon.com/bedrock/latest/APIReference/
+    model_actions: tuple[str, ...] = (
+        "bedrock:InvokeModel",
+        "bedrock:InvokeModelWithResponseStream",
+    )
+
+    # The local cloud differs from AWS in these and in the actions above, and in nothing else.
     response_streaming: bool = True
     trust_local_operator: bool = False
     native_platform: bool = False
@@ -63,6 +69,8 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         trust_local_operator=True,
         native_platform=True,
         bootstrap_roles=False,
+        # MiniStack asks for actions of these names, which AWS does not have.
+        model_actions=("bedrock:Converse", "bedrock:ConverseStream"),
     ),
     "dev": DeploySettings(environment="dev"),
     "staging": DeploySettings(environment="staging", log_retention=RetentionDays.ONE_MONTH),

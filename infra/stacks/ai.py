@@ -55,7 +55,7 @@ class AiStack(Stack):
             # CPU comes with memory (1,769 MB is one vCPU): half of one keeps cold starts short.
             memory_mb=884,
             timeout=Duration.seconds(29),
-            permissions=[self._table_access()],
+            permissions=[self._table_access("BatchWriteItem")],
         )
         stream_function = PythonFunction(
             self,
@@ -119,12 +119,13 @@ class AiStack(Stack):
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
         }
 
-    def _table_access(self) -> iam.PolicyStatement:
+    def _table_access(self, *further: str) -> iam.PolicyStatement:
+        """The actions that both functions use, and `further` ones."""
         return iam.PolicyStatement(
             sid="Table",
             actions=[
                 f"dynamodb:{action}"
-                for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query")
+                for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", *further)
             ],
             resources=[
                 self._table.table_arn,
@@ -136,7 +137,7 @@ class AiStack(Stack):
         """Foundation models, and the account's inference profiles that lead to them."""
         return iam.PolicyStatement(
             sid="Models",
-            actions=["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"],
+            actions=list(self._settings.model_actions),
             resources=[
                 f"arn:{self.partition}:bedrock:*::foundation-model/*",
                 f"arn:{self.partition}:bedrock:{self.region}:{self.account}:inference-profile/*",

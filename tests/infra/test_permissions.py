@@ -8,11 +8,12 @@ TABLE |= {"dynamodb:Query"}
 TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 ALLOWED = {
-    "ai-api": TABLE | LOGS | TRACES,
+    "ai-api": TABLE | {"dynamodb:BatchWriteItem"} | LOGS | TRACES,
     "ai-stream": TABLE
     | LOGS
     | TRACES
-    | {"bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"},
+    | {"bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"}
+    | {"bedrock:Converse", "bedrock:ConverseStream"},
     "ai-request-context": LOGS | TRACES,
 }
 
@@ -22,6 +23,8 @@ WILDCARDS = {
     "xray:PutTraceSegments": "X-Ray's put actions take no resource",
     "bedrock:InvokeModel": "the account's model access decides which models",
     "bedrock:InvokeModelWithResponseStream": "the account's model access decides which models",
+    "bedrock:Converse": "MiniStack's name for InvokeModel",
+    "bedrock:ConverseStream": "MiniStack's name for InvokeModelWithResponseStream",
     "execute-api:Invoke": "the local operator may call every route of the API",
 }
 
@@ -87,6 +90,10 @@ def test_roles_trust_lambda_alone(templates):
                 assert role["Properties"]["RoleName"].endswith("-stream")
             else:
                 assert principal == {"Service": "lambda.amazonaws.com"}
+
+
+def test_actions_that_aws_does_not_have_stay_in_the_local_cloud(prod):
+    assert "bedrock:Converse" not in json.dumps(prod.stacks)
 
 
 def test_only_the_local_cloud_has_an_operator(prod, local):

@@ -1,0 +1,173 @@
+"""One local cloud for all e2e tests: deployed by `localcloud up`, with state and ports of its own.
+
+Its Bedrock is MiniStack's, behind a server of the same protocol that streams, fails and hangs when
+a message asks for it.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import boto3
+import httpx
+import pytest
+from botocore.credentials import Credentials
+
+from contracts.client.signing import SigV4
+from tests.conftest import ROOT
+from tests.fakes.bedrock_server import BedrockServer
+
+ACCOUNT = "000000000000"
+REGION = "us-east-1"
+SERVICES = ("PROJECTFLOW", "AI", "BROWSER", "AUDIT", "MESSAGING")
+
+
+def free_ports(count: int) -> list[int]:
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
+        for listener in sockets:
+            listener.bind(("127.0.0.1", 0))
+        return [listener.getsockname()[1] for listener in sockets]
+
+
+class LocalCloud:
+    """Handles of the running local cloud."""
+
+    def __init__(self, folder: Path, bedrock: BedrockServer, ports: list[int]) -> None:
+        cloud_port, *service_ports = ports
+        self.bedrock = bedrock
+        self.state = folder
+        self.aws = f"http://127.0.0.1:{cloud_port}"
+        self.ports = dict(zip(SERVICES, service_ports, strict=True))
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if "AWS" not in name},
+            "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT / "localstack"),
+            "LOCAL_STATE_DIR": str(folder),
+            "LOCAL_CLOUD_PORT": str(cloud_port),
+            "LOCAL_BEDROCK_ENDPOINT_URL": bedrock.url,
+            **{f"LOCAL_{name}_PORT": str(port) for name, port in self.ports.items()},
+        }
+
+    @property
+    def ai(self) -> str:
+        return self.door("AI")
+
+    def door(self, service: str) -> str:
+        return f"http://127.0.0.1:{self.ports[service]}"
+
+    @property
+    def api_id(self) -> str:
+        parameter = self.client("ssm").get_parameter(Name="/santaclaude/local/ai/api-id")
+        return parameter["Parameter"]["Value"]
+
+    @property
+    def execute_api(self) -> str:
+        """Where the deployed API itself answers, as on AWS: signed requests only."""
+        return f"{self.aws}/_aws/execute-api/{self.api_id}/live"
+
+    def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "localcloud", *arguments],
+            cwd=ROOT,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def up(self) -> None:
+        result = self.command("up")
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    def down(self) -> None:
+        result = self.command("down")
+        assert result.returncode == 0, result.stdout + result.stderr
+
+    def client(self, service: str):
+        return boto3.client(
+            service,
+            endpoint_url=self.aws,
+            region_name=REGION,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",
+        )
+
+    def role(self, name: str) -> Credentials:
+        session = self.client("sts").assume_role(
+            RoleArn=f"arn:aws:iam::{ACCOUNT}:role/{name}", RoleSessionName="e2e-tests"
+        )["Credentials"]
+        return Credentials(
+            session["AccessKeyId"], session["SecretAccessKey"], session["SessionToken"]
+        )
+
+    def signed(self, role: str) -> SigV4:
+        return SigV4(region=REGION, credentials=self.role(role))
+
+
+@pytest.fixture(scope="session")
+def cloud() -> Iterator[LocalCloud]:
+    # Unix sockets have short paths, and pytest's folders long ones.
+    folder = Path(tempfile.mkdtemp(prefix="sc-e2e-"))
+    ports = free_ports(1 + len(SERVICES))
+    with BedrockServer(upstream=f"http://127.0.0.1:{ports[0]}") as bedrock:
+        running = LocalCloud(folder, bedrock, ports)
+        try:
+            running.up()
+            yield running
+        finally:
+            running.command("down")
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def ai(cloud) -> Iterator[httpx.Client]:
+    """What a person has: the front door, unsigned."""
+    with httpx.Client(base_url=cloud.ai, timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def session(ai) -> dict:
+    """A new session of project 1 and user 7."""
+    response = ai.post(
+        "/api/v1/sessions",
+        params={"user_id": 7},
+        json={
+            "project_id": 1,
+            "provider": "bedrock",
+            "model": "amazon.nova-lite-v1:0",
+            "initial_message": "",
+        },
+    )
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def chat_request(session: dict, message: str, **fields) -> dict:
+    return {
+        "message": message,
+        "project_id": session["project_id"],
+        "user_id": session["user_id"],
+        "session_id": session["session_id"],
+        **fields,
+    }
+
+
+def problem(response: httpx.Response, status: int, code: str | None = None) -> dict:
+    """The response as a problem, checked for its form."""
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"].startswith("application/problem+json")
+    body = response.json()
+    assert {"type", "title", "status", "code", "request_id"} <= set(body)
+    assert body["status"] == status
+    if code:
+        assert body["code"] == code
+    return body
