@@ -1,7 +1,7 @@
 """The AI service's ports in memory, for tests that are not about DynamoDB or Bedrock."""
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from functions.ai.bootstrap import Storage
@@ -208,7 +208,7 @@ class ScriptedProvider:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Sequence[str] | Completion]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[str] | Completion, None]:
         self.prompts.append(prompt)
         self.asked.set()
         for step in list(self.script):

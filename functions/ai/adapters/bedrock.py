@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Callable, Sequence
+import time
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +27,7 @@ MAX_STREAMS = 100
 """Answers read at once by one process; each holds a thread and a connection."""
 
 _CONNECT_SECONDS = 5
+_CLOSE_SECONDS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,7 @@ class Bedrock:
         )
         self._readers: set[threading.Thread] = set()
 
-    async def stream(self, prompt: Prompt) -> AsyncIterator[Sequence[str] | Completion]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[str] | Completion, None]:
         """See `ports.ModelProvider`."""
         if len(self._readers) >= MAX_STREAMS:
             raise ProviderUnavailableError("Too many answers at once.", retry_after=1)
@@ -75,9 +77,10 @@ class Bedrock:
             feed.abandoned = True
 
     def close(self) -> None:
-        """Waits for the readers, whose reads end by their timeouts, and closes the connections."""
+        """Waits a little for the readers, which may be in a silent read, and closes the client."""
+        deadline = time.monotonic() + _CLOSE_SECONDS
         for reader in list(self._readers):
-            reader.join()
+            reader.join(max(0.0, deadline - time.monotonic()))
         self._client.close()
 
     def _read(self, prompt: Prompt, feed: _Feed) -> None:

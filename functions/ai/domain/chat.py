@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from functions.ai.domain.catalogue import Catalogue, Model
@@ -27,6 +28,9 @@ MAX_HISTORY_BYTES = 8_000_000
 
 MAX_ANSWER_BYTES = 300_000
 """UTF-8 bytes of an answer: it is one DynamoDB item, of 400 KB at most."""
+
+DRAIN_SECONDS = 10
+"""How long a process that ends waits for its turns; the local cloud stops processes, Lambda not."""
 
 _logger = logging.getLogger(__name__)
 
@@ -106,9 +110,9 @@ class ChatService:
         return await self._idempotency.once(request, work, self._replay)
 
     async def drain(self) -> None:
-        """Waits for the turns that still run."""
+        """Waits for the turns that still run, at most `DRAIN_SECONDS`."""
         if self._running:
-            await asyncio.wait(self._running)
+            await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
 
     async def _prepare(self, command: ChatCommand, claim: Claim | None) -> _Work:
         earlier = claim.record.reference if claim else None
@@ -187,12 +191,13 @@ class ChatService:
         answer = _Answer()
         prompt = to_prompt(work.model.name, work.history)
         try:
-            async for event in self._provider.stream(prompt):
-                if isinstance(event, Completion):
-                    answer.completion = event
-                    continue
-                answer.add(event)
-                turn.add(event)
+            async with aclosing(self._provider.stream(prompt)) as stream:
+                async for event in stream:
+                    if isinstance(event, Completion):
+                        answer.completion = event
+                        continue
+                    answer.add(event)
+                    turn.add(event)
         except AppError as error:
             answer.error = error
         except Exception:

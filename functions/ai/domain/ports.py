@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Protocol
 
 from functions.ai.domain.models import (
@@ -79,7 +79,7 @@ class SessionStore(Protocol):
 class ModelProvider(Protocol):
     """A source of answers."""
 
-    def stream(self, prompt: Prompt) -> AsyncIterator[Sequence[str] | Completion]:
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[str] | Completion, None]:
         """Texts as they come, those that came together as one sequence, and one `Completion`.
 
         Raises a `ProviderError` or `ContextTooLongError`, before the first text or after it.

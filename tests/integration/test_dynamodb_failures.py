@@ -1,0 +1,229 @@
+"""DynamoDB at its worst: throttled, conflicting, half done."""
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from botocore.exceptions import EndpointConnectionError
+
+from functions.ai.bootstrap import dynamodb_storage
+from functions.ai.domain.errors import SessionBusyError
+from functions.ai.domain.models import Draft, Session, SessionFilter
+from servicekit.clock import utc_now
+from servicekit.dynamodb import (
+    BATCH_SIZE,
+    DynamoCounter,
+    DynamoTable,
+    Expression,
+    Put,
+    TransactionRefusedError,
+    Update,
+)
+from servicekit.errors import StoreUnavailableError
+from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
+from tests.integration.conftest import TABLE
+
+pytestmark = pytest.mark.anyio
+
+NEW = Expression("attribute_not_exists(pk)")
+
+
+class Interference:
+    """Answers an operation's next calls in DynamoDB's place."""
+
+    def __init__(self, client: Any, operation: str) -> None:
+        self.answers: list[Any] = []
+        self.calls = 0
+        client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
+
+    def fail(self, code: str, times: int = 1, **fields: Any) -> None:
+        self.answers += [
+            (SimpleNamespace(status_code=400), {"Error": {"Code": code}, **fields})
+        ] * times
+
+    def cancel(self, *reasons: str, times: int = 1) -> None:
+        self.fail(
+            "TransactionCanceledException",
+            times,
+            CancellationReasons=[{"Code": reason} for reason in reasons],
+        )
+
+    def _answer(self, **_arguments: Any) -> Any:
+        self.calls += 1
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+@pytest.fixture
+def client(make_client):
+    return make_client()
+
+
+@pytest.fixture
+def table(client, monkeypatch):
+    monkeypatch.setattr("servicekit.dynamodb._BACKOFF_SECONDS", 0)
+    table = DynamoTable(TABLE, lambda: client)
+    yield table
+    table.close()
+
+
+@pytest.fixture
+def storage(client, monkeypatch):
+    monkeypatch.setattr("servicekit.dynamodb._BACKOFF_SECONDS", 0)
+    monkeypatch.setattr("functions.ai.adapters.dynamodb._BACKOFF_SECONDS", 0)
+    storage = dynamodb_storage(TABLE, lambda: client)
+    yield storage
+    storage.close()
+
+
+def item(name):
+    return {"pk": name, "sk": "x"}
+
+
+def session():
+    return Session("s1", 5, 7, 3, None, "bedrock", "m", "active", {}, utc_now())
+
+
+def draft():
+    return Draft(1, "user", "x", utc_now())
+
+
+@pytest.mark.parametrize(
+    "reasons",
+    [
+        ("TransactionConflict", "None"),
+        ("None", "ThrottlingError"),
+        ("ProvisionedThroughputExceeded", "TransactionConflict"),
+    ],
+)
+async def test_transactions_that_met_others_are_tried_again(client, table, reasons):
+    interference = Interference(client, "TransactWriteItems")
+    interference.cancel(*reasons, times=3)
+    await table.transact([Put(item("a"), NEW), Put(item("b"), NEW)])
+    assert interference.calls == 4
+    assert await table.get(item("a")) == item("a")
+
+
+async def test_a_failed_condition_is_not_tried_again(client, table):
+    interference = Interference(client, "TransactWriteItems")
+    interference.cancel("TransactionConflict", "ConditionalCheckFailed")
+    with pytest.raises(TransactionRefusedError) as refused:
+        await table.transact([Put(item("a"), NEW), Put(item("b"), NEW)])
+    assert refused.value.failed == {1}
+    assert interference.calls == 1
+
+
+async def test_conflicts_without_end_end(client, table):
+    interference = Interference(client, "TransactWriteItems")
+    interference.fail("TransactionInProgressException", times=100)
+    with pytest.raises(StoreUnavailableError):
+        await table.transact([Put(item("a"), NEW)])
+    assert interference.calls < 10
+
+
+@pytest.mark.parametrize("reason", ["ValidationError", "ItemCollectionSizeLimitExceeded"])
+async def test_a_transaction_refused_for_good_is_not_tried_again(client, table, reason):
+    interference = Interference(client, "TransactWriteItems")
+    interference.cancel(reason)
+    with pytest.raises(StoreUnavailableError):
+        await table.transact([Put(item("a"), NEW)])
+    assert interference.calls == 1
+
+
+@pytest.mark.parametrize(
+    "code", ["ThrottlingException", "ResourceNotFoundException", "AccessDeniedException"]
+)
+async def test_what_dynamodb_refuses_is_unavailable_without_its_text(client, table, code):
+    Interference(client, "GetItem").fail(code)
+    with pytest.raises(StoreUnavailableError) as failure:
+        await table.get(item("a"))
+    assert failure.value.detail is None
+    assert failure.value.headers == {"Retry-After": "1"}
+
+
+async def test_no_connection_is_unavailable(client, table):
+    Interference(client, "GetItem").answers = [EndpointConnectionError(endpoint_url="secret")]
+    with pytest.raises(StoreUnavailableError):
+        await table.get(item("a"))
+
+
+async def test_what_a_batch_leaves_over_is_tried_again(client, table):
+    keys = [item(str(n)) for n in range(BATCH_SIZE + 5)]
+    for key in keys:
+        await table.put(Put(key, NEW))
+    interference = Interference(client, "BatchWriteItem")
+    left = [{"DeleteRequest": {"Key": {"pk": {"S": "0"}, "sk": {"S": "x"}}}}]
+    interference.answers = [
+        None,
+        (SimpleNamespace(status_code=200), {"UnprocessedItems": {TABLE: left}}),
+    ]
+    await table.put(Put(item("kept"), NEW))
+    await table.delete_batch(keys)
+    assert interference.calls == 3
+    assert await table.get(item("0")) is None
+    assert await table.get(item("kept")) is not None
+
+
+async def test_a_batch_that_never_gets_through_says_so(client, table):
+    interference = Interference(client, "BatchWriteItem")
+    left = [{"DeleteRequest": {"Key": {"pk": {"S": "0"}, "sk": {"S": "x"}}}}]
+    interference.answers = [
+        (SimpleNamespace(status_code=200), {"UnprocessedItems": {TABLE: left}})
+    ] * 100
+    with pytest.raises(StoreUnavailableError):
+        await table.delete_batch([item("0")])
+
+
+async def test_the_counter_stops_at_the_last_id(table):
+    counter = DynamoCounter(table, MAX_INTEGER_ID - 150)
+    assert await counter.draw("session", 100) == MAX_INTEGER_ID - 149
+    for _ in range(2):
+        with pytest.raises(IdsExhaustedError):
+            await counter.draw("session", 100)
+    assert await counter.draw("session", 50) == MAX_INTEGER_ID - 49
+
+
+async def test_a_session_that_others_write_to_without_end_is_busy(client, storage):
+    stored, _ = await storage.sessions.create(session(), [], None)
+    Interference(client, "TransactWriteItems").cancel("ConditionalCheckFailed", "None", times=100)
+    with pytest.raises(SessionBusyError):
+        await storage.sessions.append(stored, draft(), None, only_active=True)
+
+
+@pytest.mark.parametrize("operation", ["Query", "BatchWriteItem", "DeleteItem"])
+async def test_a_deletion_that_crashes_on_the_way_shows_nothing_and_can_be_repeated(
+    client, storage, table, operation
+):
+    stored, _ = await storage.sessions.create(session(), [draft() for _ in range(3)], None)
+    Interference(client, operation).fail("InternalServerError")
+    with pytest.raises(StoreUnavailableError):
+        await storage.sessions.delete("s1")
+    assert await storage.sessions.get("s1") is None
+    page = await storage.sessions.list_sessions(SessionFilter(7, None), 10, None)
+    assert page.sessions == []
+    await storage.sessions.delete("s1")
+    assert [m async for m in storage.sessions.messages(stored)] == []
+    assert await table.get({"pk": "SESSION#s1", "sk": "SESSION"}) is None
+
+
+async def test_a_crash_within_the_transaction_stores_neither_message_nor_sequence(client, storage):
+    stored, _ = await storage.sessions.create(session(), [], None)
+    Interference(client, "TransactWriteItems").fail("InternalServerError")
+    with pytest.raises(StoreUnavailableError):
+        await storage.sessions.append(stored, draft(), None, only_active=True)
+    assert await storage.sessions.get("s1") == stored
+    _, message = await storage.sessions.append(stored, draft(), None, only_active=True)
+    assert message.sequence == 1
+
+
+async def test_updates_return_what_is_stored(table):
+    await table.put(Put({**item("a"), "n": 1, "b": True, "z": None}, NEW))
+    change = Expression("attribute_exists(pk)", update="SET n = n + :one", values={":one": 2})
+    assert await table.update(Update(item("a"), change)) == {
+        **item("a"),
+        "n": 3,
+        "b": True,
+        "z": None,
+    }
