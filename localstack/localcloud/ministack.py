@@ -6,8 +6,9 @@ import re
 import sys
 import urllib.request
 from importlib.metadata import version
+from pathlib import Path
 
-from localcloud import environment, ports, process
+from localcloud import environment, guard, ports, process
 from localcloud.errors import LocalCloudError
 from localcloud.settings import REGION, ROOT, LocalSettings
 from localcloud.state import StateDirectory
@@ -45,6 +46,7 @@ class MiniStack:
             "BIND_HOST": "127.0.0.1",
             # It removes containers of other MiniStacks at its start where it finds an engine.
             "DOCKER_HOST": f"unix://{state.tmp}/no-engine.sock",
+            guard.PORTS_VARIABLE: ",".join(str(service.port) for service in settings.services),
             "GATEWAY_PORT": str(settings.cloud_port),
             "IOT_MTLS_ENABLED": "0",
             "MINISTACK_REGION": REGION,
@@ -77,7 +79,7 @@ class MiniStack:
         record = process.start(
             self._state.run,
             name=self.name,
-            command=[sys.executable, "-m", "ministack"],
+            command=[sys.executable, "-P", guard.__file__],
             env=self.environment(),
             cwd=self._state.cloud,
             log=self._log,
@@ -114,7 +116,14 @@ class MiniStack:
 
     def _configuration(self) -> str:
         described = json.dumps(
-            [version("ministack"), sys.version, str(ROOT), self.environment()], sort_keys=True
+            [
+                version("ministack"),
+                sys.version,
+                str(ROOT),
+                Path(guard.__file__).read_text(encoding="utf-8"),
+                self.environment(),
+            ],
+            sort_keys=True,
         )
         return hashlib.sha256(described.encode()).hexdigest()
 

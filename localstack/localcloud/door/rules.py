@@ -41,6 +41,9 @@ def check_origin(request: Request, port: int) -> None:
     origins = {f"http://{name}" for name in own}
     if any(origin.lower() not in origins for origin in request.all("origin")):
         raise Problem(403, "foreign_origin", "Pages of other origins may not call this service.")
+    # Browsers name no origin where a page has this service for a picture, a frame or a link.
+    if any(site not in {"none", "same-origin"} for site in request.all("sec-fetch-site")):
+        raise Problem(403, "foreign_origin", "Pages of other origins may not call this service.")
 
 
 def check_media_type(request: Request) -> None:

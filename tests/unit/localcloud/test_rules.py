@@ -60,6 +60,17 @@ def test_a_page_of_another_origin_is_refused(origin):
     assert refused(rules.check, made, 8001) == (403, "foreign_origin")
 
 
+@pytest.mark.parametrize("site", [b"cross-site", b"same-site"])
+def test_a_page_elsewhere_that_has_it_for_a_picture_is_refused(site):
+    made = request("GET", "/health", (b"sec-fetch-site", site))
+    assert refused(rules.check, made, 8001) == (403, "foreign_origin")
+
+
+def test_the_address_bar_and_own_pages_are_served():
+    for site in (b"none", b"same-origin"):
+        rules.check(request("GET", "/health", (b"sec-fetch-site", site)), 8001)
+
+
 @pytest.mark.parametrize("name", [b"x-amzn-request-context", b"x-amzn-lambda-context"])
 def test_headers_that_the_web_adapter_makes_are_refused(name):
     made = request("POST", "/api/v1/chat", (name, b"{}"))

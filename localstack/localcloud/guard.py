@@ -1,0 +1,68 @@
+"""MiniStack behind a guard, run as a script: `python -P guard.py`.
+
+MiniStack lets pages of every origin in (`Access-Control-Allow-Origin: *`) and takes its root's name
+for proof of being root, so any page in the person's browser could read the provider keys in the
+local Secrets Manager. SDKs, the CDK CLI and functions send none of what browsers send.
+"""
+
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+PORTS_VARIABLE = "FRONT_DOOR_PORTS"
+_NAMES = ("localhost", "127.0.0.1", "[::1]")
+_OWN_SITES = {b"none", b"same-origin"}
+
+Scope = MutableMapping[str, Any]
+Application = Callable[[Scope, Any, Any], Awaitable[None]]
+
+
+class Guard:
+    """Answers 403 to what a page of another origin than the front door's has caused."""
+
+    def __init__(self, application: Application, ports: str) -> None:
+        self._application = application
+        self._origins = {
+            f"http://{name}:{port}".encode() for name in _NAMES for port in ports.split(",")
+        }
+
+    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
+        """Serve one request, WebSocket or lifespan."""
+        if scope["type"] == "lifespan" or self._admits(scope["headers"]):
+            await self._application(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})
+        else:
+            await send({"type": "http.response.start", "status": 403, "headers": []})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _admits(self, headers: list[tuple[bytes, bytes]]) -> bool:
+        for name, value in headers:
+            lowered = name.lower()
+            if lowered == b"origin" and value.lower() not in self._origins:
+                return False
+            if lowered == b"sec-fetch-site" and value.lower() not in _OWN_SITES:
+                return False
+            if lowered == b"host" and not _is_loopback(value.decode("latin-1").lower()):
+                return False
+        return True
+
+
+def _is_loopback(host: str) -> bool:
+    """Whether a Host header names this machine: another name means DNS that a page controls."""
+    name = host if host.endswith("]") else host.rpartition(":")[0] or host
+    # The SDKs put a bucket's name before localhost.
+    return name in _NAMES or name.endswith(".localhost")
+
+
+def main() -> None:
+    """Run MiniStack with the guard before it."""
+    from ministack import app as ministack  # noqa: PLC0415 - it reads its environment when imported
+
+    ministack.app = Guard(ministack.app, os.environ[PORTS_VARIABLE])
+    ministack.main()
+
+
+if __name__ == "__main__":
+    main()

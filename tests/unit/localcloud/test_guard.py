@@ -1,0 +1,65 @@
+"""The guard before the emulated account: browsers stay out, SDKs pass."""
+
+import asyncio
+
+import pytest
+
+from localcloud.guard import Guard
+
+HOST = (b"host", b"127.0.0.1:4566")
+
+
+def status(headers, kind="http"):
+    sent = []
+
+    async def application(scope, receive, send):
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    async def receive():
+        return {"type": "websocket.connect"}
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": kind, "headers": headers}
+    asyncio.run(Guard(application, "8000,8001")(scope, receive, send))
+    return sent[0].get("status", sent[0].get("code"))
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [HOST],
+        [(b"host", b"localhost:4566")],
+        [(b"host", b"[::1]:4566")],
+        [(b"host", b"[::1]")],
+        [(b"host", b"my-bucket.localhost:4566")],
+        # A signed request that the front door passes on as it came.
+        [(b"host", b"127.0.0.1:8001"), (b"origin", b"http://localhost:8001")],
+        [HOST, (b"sec-fetch-site", b"none")],
+    ],
+)
+def test_programs_and_the_front_door_pass(headers):
+    assert status(headers) == 200
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [HOST, (b"origin", b"http://evil.example")],
+        [HOST, (b"origin", b"null")],
+        [HOST, (b"origin", b"http://localhost:3000")],
+        [HOST, (b"sec-fetch-site", b"cross-site")],
+        [(b"host", b"evil.example:4566")],
+        [(b"host", b"127.0.0.1.evil.example")],
+        [(b"host", b"localhost.evil.example:4566")],
+        [HOST, (b"host", b"evil.example")],
+    ],
+)
+def test_pages_do_not(headers):
+    assert status(headers) == 403
+    assert status(headers, "websocket") == 1008
+
+
+def test_the_lifespan_is_the_emulators():
+    assert status([], "lifespan") == 200
