@@ -49,7 +49,7 @@ def test_chat_names_the_stream(ai, session):
 @BOTH
 def test_an_oversized_message_names_the_limit(ai, session, path):
     body = chat_request(session, "x" * 200_001, **stream_flag(path))
-    assert "200" in problem(ai.post(path, json=body), 413)["detail"]
+    assert "200000" in json.dumps(problem(ai.post(path, json=body), 413))
     assert contents(ai, session) == []
 
 

@@ -52,10 +52,14 @@ def parse(message: str) -> tuple[Script | None, str]:
 
 
 def last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
-    """The text blocks of the last message, if it is the user's."""
+    """The last text block of the last message, if it is the user's.
+
+    The blocks before it are earlier messages that got no answer: what they ask for is done.
+    """
     if not messages or messages[-1].get("role") != "user":
         return ""
-    return "\n".join(block["text"] for block in messages[-1]["content"] if "text" in block)
+    texts = [block["text"] for block in messages[-1]["content"] if "text" in block]
+    return texts[-1] if texts else ""
 
 
 def answer(script: Script, prompt: str, turn: int) -> list[str]:

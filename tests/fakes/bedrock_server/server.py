@@ -98,6 +98,11 @@ class BedrockServer:
         """Let `count` more chunks out to the stream that was asked to `[[step]]`."""
         self._steps.release(count)
 
+    def forget_steps(self) -> None:
+        """A stream that was asked to `[[step]]` begins: what an earlier one left does not count."""
+        while self._steps.acquire(blocking=False):
+            pass
+
     def pause(self, seconds: float) -> bool:
         """Wait; False when the server stops meanwhile."""
         return not self._stopped.wait(seconds)
@@ -215,6 +220,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", eventstream.MEDIA_TYPE)
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
+        if script.step:
+            self.server_of.forget_steps()
         self._chunk(eventstream.event("messageStart", {"role": "assistant"}))
         for number, text in enumerate(chunks):
             if self._ended(script, number):
