@@ -162,6 +162,8 @@ async def test_many_answers_at_once(make_bedrock):
     ("message", "error"),
     [
         ("Input is too long for requested model.", ContextTooLongError),
+        ("input length and `max_tokens` exceed context limit: 9 > 8", ContextTooLongError),
+        ("Input Tokens Exceeded: Number of input tokens exceeds maximum", ContextTooLongError),
         ("The provided model identifier is invalid.", ModelUnavailableError),
         (
             "Invocation of model ID x with on-demand throughput is not supported.",

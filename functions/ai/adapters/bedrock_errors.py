@@ -35,7 +35,14 @@ _BY_CODE: Mapping[str, type[AppError]] = {
     "modelerrorexception": ProviderError,
     "modelstreamerrorexception": ProviderError,
 }
-_TOO_LONG = ("too long", "too many tokens", "context length", "context window", "maximum tokens")
+_TOO_LONG = (
+    "too long",
+    "too many tokens",
+    "tokens exceed",
+    "context length",
+    "context limit",
+    "context window",
+)
 _BAD_MODEL = ("model identifier", "on-demand throughput")
 
 _logger = logging.getLogger(__name__)

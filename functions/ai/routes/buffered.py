@@ -13,6 +13,7 @@ from contracts.ai import v1
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from functions.ai.domain.dependencies import Api
+from functions.ai.domain.errors import SessionNotFoundError
 from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
 from functions.ai.routes import wire
@@ -42,7 +43,15 @@ async def _signed(request: Request) -> None:
     require_caller(request.scope)
 
 
+def _session_id(session_id: str) -> str:
+    # No session has a longer one, and a longer key is an error to DynamoDB.
+    if len(session_id) > v1.MAX_SESSION_ID_LENGTH:
+        raise SessionNotFoundError
+    return session_id
+
+
 ApiDep = Annotated[Api, Depends(_api)]
+SessionId = Annotated[str, Depends(_session_id)]
 
 open_routes = APIRouter()
 signed_routes = APIRouter(dependencies=[Depends(_signed)])
@@ -135,13 +144,13 @@ async def list_sessions(
 
 
 @signed_routes.get("/api/v1/sessions/{session_id}")
-async def get_session(api: ApiDep, session_id: str) -> WireResponse:
+async def get_session(api: ApiDep, session_id: SessionId) -> WireResponse:
     """A session with its newest messages."""
     return WireResponse(wire.session(await api.sessions.get(session_id)))
 
 
 @signed_routes.patch("/api/v1/sessions/{session_id}")
-async def update_session(request: Request, api: ApiDep, session_id: str) -> WireResponse:
+async def update_session(request: Request, api: ApiDep, session_id: SessionId) -> WireResponse:
     """Overwrites a session's status, context or card."""
     body = await read_json(request, v1.SessionUpdate)
     view = await api.sessions.update(session_id, body.changes())
@@ -149,7 +158,7 @@ async def update_session(request: Request, api: ApiDep, session_id: str) -> Wire
 
 
 @signed_routes.delete("/api/v1/sessions/{session_id}")
-async def delete_session(api: ApiDep, session_id: str) -> WireResponse:
+async def delete_session(api: ApiDep, session_id: SessionId) -> WireResponse:
     """Removes a session with its messages."""
     await api.sessions.delete(session_id)
     return WireResponse(v1.SessionDeleted(message="Session deleted"))
@@ -157,14 +166,14 @@ async def delete_session(api: ApiDep, session_id: str) -> WireResponse:
 
 @signed_routes.get("/api/v1/sessions/{session_id}/messages")
 async def list_messages(
-    api: ApiDep, session_id: str, limit: Limit = v1.DEFAULT_PAGE_LIMIT, cursor: Cursor = None
+    api: ApiDep, session_id: SessionId, limit: Limit = v1.DEFAULT_PAGE_LIMIT, cursor: Cursor = None
 ) -> WireResponse:
     """A session's messages, oldest first."""
     return WireResponse(wire.message_page(await api.sessions.messages(session_id, limit, cursor)))
 
 
 @signed_routes.post("/api/v1/sessions/{session_id}/messages")
-async def add_message(request: Request, api: ApiDep, session_id: str) -> WireResponse:
+async def add_message(request: Request, api: ApiDep, session_id: SessionId) -> WireResponse:
     """Stores a message; calls no model."""
     body = await read_json(request, v1.MessageCreate)
     stored = await api.sessions.add_message(

@@ -220,3 +220,9 @@ async def test_ready_names_what_fails(service):
         "status": "healthy",
         "service": "ai-service",
     }
+
+
+async def test_an_impossible_session_id_is_no_session(service):
+    answer = await service.call("GET", f"/api/v1/sessions/{'x' * 3000}")
+    assert (answer.status_code, answer.json()["code"]) == (404, "session_not_found")
+    assert answer.headers["x-request-id"] == "gateway-request-1"

@@ -23,6 +23,7 @@ class ContentFreeFormatter(LambdaPowertoolsFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         line = copy.copy(record)
+        line.__dict__.pop("taskName", None)
         context = current_context()
         if context is not None:
             line.request_id = context.request_id
