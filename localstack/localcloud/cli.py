@@ -64,7 +64,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser().parse_args(arguments)
     # A stopped `up` must undo what it has begun, whichever way it is stopped.
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        # Under nohup the end of the terminal is none of ours.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, _interrupt)
     try:
         return _run(options)
     except LocalCloudError as error:
