@@ -150,6 +150,13 @@ async def test_nobody_at_the_address(make_bedrock):
         await answer(make_bedrock(url="http://127.0.0.1:9"), "Hi")
 
 
+async def test_one_answer_too_many_is_told_to_come_back(make_bedrock, monkeypatch):
+    monkeypatch.setattr("functions.ai.adapters.bedrock.MAX_STREAMS", 0)
+    with pytest.raises(ProviderUnavailableError) as refused:
+        await answer(make_bedrock(), "Hi")
+    assert refused.value.headers == {"Retry-After": "1"}
+
+
 async def test_many_answers_at_once(make_bedrock):
     bedrock = make_bedrock()
     results = await asyncio.gather(
