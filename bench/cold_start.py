@@ -24,11 +24,15 @@ _READY_SECONDS = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MEGABYTE = 1024.0
 
-_API = (
-    "import resource, functions.ai.entrypoints.api as api; api.handler; "
-    "u = resource.getrusage(resource.RUSAGE_SELF); "
-    "print(u.ru_utime + u.ru_stime, u.ru_maxrss)"
-)
+_API = """
+import os
+import functions.ai.entrypoints.api as api
+
+api.handler
+times = os.times()
+status = open("/proc/self/status").read()
+print(times.user + times.system, status.split("VmHWM:")[1].split()[0])
+"""
 
 
 def measure() -> Iterator[Figure]:
