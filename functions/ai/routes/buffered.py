@@ -22,6 +22,7 @@ from functions.ai.routes.wire import WireResponse
 from servicekit.asgi import RequestMiddleware
 from servicekit.errors import InvalidRequestError
 from servicekit.identity import buffered_context, require_caller
+from servicekit.paging import DEFAULT_LIMIT, MAX_LIMIT
 from servicekit.problems import fastapi_exception_handlers, read_json
 
 READY_DEADLINE_SECONDS = 3.0
@@ -30,7 +31,7 @@ _logger = logging.getLogger(__name__)
 
 Id = Annotated[int, Query(ge=1, le=MAX_ID)]
 OptionalId = Annotated[int | None, Query(ge=1, le=MAX_ID)]
-Limit = Annotated[int, Query(ge=1, le=v1.MAX_PAGE_LIMIT)]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
 Cursor = Annotated[str | None, Query(min_length=1, max_length=512)]
 
 
@@ -129,7 +130,7 @@ async def list_sessions(
     api: ApiDep,
     project_id: OptionalId = None,
     user_id: OptionalId = None,
-    limit: Limit = v1.DEFAULT_PAGE_LIMIT,
+    limit: Limit = DEFAULT_LIMIT,
     cursor: Cursor = None,
 ) -> WireResponse:
     """Sessions of a project, a user, or a user in a project, newest first."""
@@ -166,7 +167,7 @@ async def delete_session(api: ApiDep, session_id: SessionId) -> WireResponse:
 
 @signed_routes.get("/api/v1/sessions/{session_id}/messages")
 async def list_messages(
-    api: ApiDep, session_id: SessionId, limit: Limit = v1.DEFAULT_PAGE_LIMIT, cursor: Cursor = None
+    api: ApiDep, session_id: SessionId, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> WireResponse:
     """A session's messages, oldest first."""
     return WireResponse(wire.message_page(await api.sessions.messages(session_id, limit, cursor)))

@@ -1,4 +1,4 @@
-"""Opaque cursors that belong to one query."""
+"""Opaque cursors that belong to one query, and the house's page limits."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import hashlib
 import json
 
 from servicekit.errors import AppError
+
+DEFAULT_LIMIT = 50
+MAX_LIMIT = 100
 
 _BINDING_LENGTH = 12
 
