@@ -14,7 +14,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,7 @@ LOCKS = (ROOT / "requirements-dev.txt", ROOT / "package-lock.json")
 
 OLDEST = (3, 11)
 # Lambda's runtime here; the others follow, newest first.
-PREFERRED = ("python3.13", "python3.14", "python3.12", "python3.11", "python3", "python")
+PREFERRED = ("python3.13", "python3.14", "python3.12", "python3.11", "python3")
 FREE_SPACE_MB = 2048
 
 _PIP = (BIN / "python", "-m", "pip", "--disable-pip-version-check")
@@ -96,14 +96,10 @@ def _require_space() -> None:
 
 def _interpreter() -> str:
     """The first Python of PREFERRED that runs, is new enough and can make virtual environments."""
-    seen = {}
-    for name in (*PREFERRED, sys.executable):
-        found = shutil.which(name)
-        if found and found not in seen:
-            seen[found] = _version(Path(found))
-            version = seen[found]
-            if version and version >= OLDEST:
-                return found
+    for python in _candidates():
+        version = _version(Path(python))
+        if version and version >= OLDEST:
+            return python
     if (sys.version_info.major, sys.version_info.minor) >= OLDEST:
         raise SetupError(
             "Python's venv module is missing: on Debian and Ubuntu `apt install python3-venv`"
@@ -112,6 +108,17 @@ def _interpreter() -> str:
         f"Python {OLDEST[0]}.{OLDEST[1]} or later is needed, this is "
         f"{sys.version_info.major}.{sys.version_info.minor}: install one from your package manager"
     )
+
+
+def _candidates() -> Iterator[str]:
+    """Interpreters by preference: on PATH, else among pyenv's, whose shims may be switched off."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
+    for name in PREFERRED:
+        found = shutil.which(name)
+        if found:
+            yield found
+        yield from (str(path) for path in sorted(pyenv.glob(f"*/bin/{name}"), reverse=True))
+    yield sys.executable
 
 
 def _version(python: Path) -> tuple[int, int] | None:

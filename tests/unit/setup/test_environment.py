@@ -1,0 +1,78 @@
+"""The set-up names what the machine lacks, and how to mend it."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import environment
+import pytest
+
+
+def interpreters(monkeypatch, found: dict[str, tuple[int, int] | None]):
+    monkeypatch.setattr(environment, "_candidates", lambda: iter(found))
+    monkeypatch.setattr(environment, "_version", lambda python: found[str(python)])
+
+
+def test_the_first_that_is_new_enough_and_whole_is_taken(monkeypatch):
+    interpreters(monkeypatch, {"/shim": None, "/old": (3, 10), "/good": (3, 11), "/new": (3, 13)})
+    assert environment._interpreter() == "/good"
+
+
+def test_a_missing_venv_module_is_named_with_its_remedy(monkeypatch):
+    interpreters(monkeypatch, {"/broken": None})
+    with pytest.raises(environment.SetupError, match="apt install python3-venv"):
+        environment._interpreter()
+
+
+def test_a_python_that_is_too_old_is_named(monkeypatch):
+    interpreters(monkeypatch, {"/old": (3, 9)})
+    monkeypatch.setattr(sys, "version_info", SimpleNamespace(major=3, minor=9))
+    with pytest.raises(environment.SetupError, match=r"3\.11 or later is needed, this is 3\.9"):
+        environment._interpreter()
+
+
+def test_lambdas_own_version_comes_first():
+    assert environment.PREFERRED[0] == "python3.13"
+
+
+def test_a_full_disk_is_named(monkeypatch):
+    monkeypatch.setattr(
+        shutil, "disk_usage", lambda _: SimpleNamespace(total=1, used=1, free=5 * 2**20)
+    )
+    with pytest.raises(environment.SetupError, match="5 MB free"):
+        environment._require_space()
+
+
+def test_a_failed_step_is_one_line(monkeypatch, capsys):
+    def fail() -> None:
+        environment._run([sys.executable, "-c", "raise SystemExit('no index')"], "it failed")
+
+    monkeypatch.setattr(environment, "prepare", fail)
+    assert environment.main() == 1
+    assert capsys.readouterr().err == "error: it failed: no index\n"
+
+
+def test_an_interrupt_is_one_line(monkeypatch, capsys):
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(environment, "prepare", interrupt)
+    assert environment.main() == 130
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_nothing_is_done_when_the_locks_are_as_they_were(monkeypatch, tmp_path):
+    stamp = tmp_path / "stamp"
+    monkeypatch.setattr(environment, "STAMP", stamp)
+    stamp.write_text(environment._fingerprint())
+    monkeypatch.setattr(environment, "_usable", lambda _: True)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: pytest.fail("something was run"))
+    environment.prepare()
+
+
+def test_it_compiles_for_an_older_python():
+    """An older Python must get as far as saying that it is too old."""
+    compile(Path(environment.__file__).read_text(), "environment.py", "exec", dont_inherit=True)
+    assert Path(environment.__file__).read_text().count("from __future__ import annotations") == 1
