@@ -34,11 +34,9 @@ class DeploySettings:
     # How long the answer to an Idempotency-Key is repeated.
     idempotency_window_seconds: int = 24 * 3600
 
-    # What Bedrock's Converse calls need: https://docs.aws.amazon.com/bedrock/latest/APIReference/
-    model_actions: tuple[str, ...] = (
-        "bedrock:InvokeModel",
-        "bedrock:InvokeModelWithResponseStream",
-    )
+    # What ConverseStream needs:
+    # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
+    model_actions: tuple[str, ...] = ("bedrock:InvokeModelWithResponseStream",)
 
     # The local cloud differs from AWS in these and in the actions above, and in nothing else.
     response_streaming: bool = True
@@ -69,8 +67,8 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         trust_local_operator=True,
         native_platform=True,
         bootstrap_roles=False,
-        # MiniStack asks for actions of these names, which AWS does not have.
-        model_actions=("bedrock:Converse", "bedrock:ConverseStream"),
+        # MiniStack asks for an action of this name, which AWS does not have.
+        model_actions=("bedrock:ConverseStream",),
     ),
     "dev": DeploySettings(environment="dev"),
     "staging": DeploySettings(environment="staging", log_retention=RetentionDays.ONE_MONTH),

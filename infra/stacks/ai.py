@@ -1,5 +1,7 @@
 """The AI service: its table, its two functions and its API."""
 
+from collections.abc import Sequence
+
 from aws_cdk import Duration, Stack
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
@@ -55,7 +57,7 @@ class AiStack(Stack):
             # CPU comes with memory (1,769 MB is one vCPU): half of one keeps cold starts short.
             memory_mb=884,
             timeout=Duration.seconds(29),
-            permissions=[self._table_access("BatchWriteItem")],
+            permissions=[*self._conversations(), *self._listings()],
         )
         stream_function = PythonFunction(
             self,
@@ -67,7 +69,7 @@ class AiStack(Stack):
             | {"MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60", "MODEL_IDLE_TIMEOUT_SECONDS": "120"},
             memory_mb=884,
             timeout=Duration.minutes(15),
-            permissions=[self._table_access(), self._models()],
+            permissions=[*self._conversations(), self._models()],
             streamed=True,
             trusted_roles=[LOCAL_OPERATOR] if settings.trust_local_operator else [],
         )
@@ -119,18 +121,27 @@ class AiStack(Stack):
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
         }
 
-    def _table_access(self, *further: str) -> iam.PolicyStatement:
-        """The actions that both functions use, and `further` ones."""
+    def _conversations(self) -> list[iam.PolicyStatement]:
+        """Reading sessions and adding to them, by key."""
+        actions = ("GetItem", "PutItem", "UpdateItem", "Query")
+        return [self._table_statement("Conversations", actions, self._table.table_arn)]
+
+    def _listings(self) -> list[iam.PolicyStatement]:
+        """Lists over the indexes, and the deletion of a session with its messages."""
+        indexes = [f"{self._table.table_arn}/index/gsi{n}" for n in range(1, _INDEXES + 1)]
+        return [
+            self._table_statement("Lists", ("Query",), *indexes),
+            self._table_statement(
+                "Deletions", ("DeleteItem", "BatchWriteItem"), self._table.table_arn
+            ),
+        ]
+
+    @staticmethod
+    def _table_statement(sid: str, actions: Sequence[str], *resources: str) -> iam.PolicyStatement:
         return iam.PolicyStatement(
-            sid="Table",
-            actions=[
-                f"dynamodb:{action}"
-                for action in ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "Query", *further)
-            ],
-            resources=[
-                self._table.table_arn,
-                *(f"{self._table.table_arn}/index/gsi{n}" for n in range(1, _INDEXES + 1)),
-            ],
+            sid=sid,
+            actions=[f"dynamodb:{action}" for action in actions],
+            resources=list(resources),
         )
 
     def _models(self) -> iam.PolicyStatement:
