@@ -52,6 +52,8 @@ def assert_problem(answer, status, code):
         b'{"message": NaN}',
         b'{"message": "\\ud800"}',
         b"[" * 200_000,
+        b'{"message": "x", "context": ' + b"[" * 250 + b"]" * 250 + b"}",
+        b'{"message": 1e999}',
         b"1" * 5000,
     ],
 )

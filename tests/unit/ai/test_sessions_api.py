@@ -1,5 +1,7 @@
 """Sessions and messages over HTTP, without a database."""
 
+import json
+
 import pytest
 
 from tests.fakes.ai_app import REQUEST_CONTEXT, AiService
@@ -127,6 +129,34 @@ async def test_messages_are_stored_as_they_are_and_page(service):
     contents = [m["content"] for m in first["messages"] + second["messages"]]
     assert contents == ["", "0", "1", "2", "3"]
     assert not second["has_more"]
+
+
+async def test_whatever_is_stored_can_be_read_back(service):
+    session_id = (await service.new_session())["session_id"]
+    path = f"/api/v1/sessions/{session_id}"
+    deep = b"[" * 190 + b"9" * 4000 + b"]" * 190
+    stored = await service.call(
+        "POST",
+        f"{path}/messages",
+        content=b'{"role": "user", "content": "x", "tool_calls": [{"a": ' + deep + b"}]}",
+    )
+    changed = await service.call("PATCH", path, content=b'{"context": {"a": ' + deep + b"}}")
+    read = await service.call("GET", path)
+    listed = await service.call("GET", "/api/v1/sessions?project_id=7")
+    assert [a.status_code for a in (stored, changed, read, listed)] == [200] * 4
+    assert read.json()["messages"] == [stored.json()]
+    assert read.json()["context"] == json.loads(b'{"a": ' + deep + b"}")
+
+
+async def test_a_list_of_wrong_parts_is_one_error(service):
+    session_id = (await service.new_session())["session_id"]
+    answer = await service.call(
+        "POST",
+        f"/api/v1/sessions/{session_id}/messages",
+        {"role": "user", "content": "x", "tool_calls": [1] * 1000},
+    )
+    assert answer.status_code == 422
+    assert [error["field"] for error in answer.json()["errors"]] == ["tool_calls.0"]
 
 
 async def test_an_answer_of_large_messages_is_cut_to_fit(service):

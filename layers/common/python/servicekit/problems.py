@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
+from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
@@ -56,13 +57,14 @@ def fastapi_exception_handlers() -> ExceptionHandlers:
 async def read_json(request: Request, model: type[ModelT]) -> ModelT:
     """The body as `model`. Raises `MalformedRequestError` or pydantic's `ValidationError`.
 
-    NaN, infinities and lone surrogates are no JSON that other services could read back.
+    NaN, lone surrogates, numbers beyond a double and more than 200 levels are no JSON that other
+    services could read back, or pydantic could write.
     """
     try:
-        text = (await request.body()).decode("utf-8")
-        content = json.loads(text, parse_constant=_refuse_constant)
-        json.dumps(content, ensure_ascii=False).encode()
-    except (ValueError, RecursionError):
+        content = from_json(await request.body(), allow_inf_nan=False)
+        # 1e999 is read as infinity all the same.
+        json.dumps(content, allow_nan=False)
+    except ValueError:
         raise MalformedRequestError from None
     return model.model_validate(content)
 
@@ -97,7 +99,3 @@ def _from_fields(problems: Sequence[Mapping[str, Any]], prefix: str) -> AppError
 
 async def _answer(_request: Request, error: Exception) -> Response:
     return ProblemResponse(to_app_error(error))
-
-
-def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(name)
