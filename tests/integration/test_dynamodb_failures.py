@@ -1,5 +1,8 @@
 """DynamoDB at its worst: throttled, conflicting, half done."""
 
+import json
+from dataclasses import replace
+from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +16,7 @@ from servicekit.clock import utc_now
 from servicekit.dynamodb import (
     BATCH_SIZE,
     DynamoCounter,
+    DynamoRecords,
     DynamoTable,
     Expression,
     Put,
@@ -20,6 +24,7 @@ from servicekit.dynamodb import (
     Update,
 )
 from servicekit.errors import StoreUnavailableError
+from servicekit.idempotency import LEASE_SECONDS, Claim, Idempotency, Request
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
 from tests.integration.conftest import TABLE
 
@@ -34,6 +39,7 @@ class Interference:
     def __init__(self, client: Any, operation: str) -> None:
         self.answers: list[Any] = []
         self.calls = 0
+        self.requests: list[dict[str, Any]] = []
         client.meta.events.register(f"before-call.dynamodb.{operation}", self._answer)
 
     def fail(self, code: str, times: int = 1, **fields: Any) -> None:
@@ -48,8 +54,9 @@ class Interference:
             CancellationReasons=[{"Code": reason} for reason in reasons],
         )
 
-    def _answer(self, **_arguments: Any) -> Any:
+    def _answer(self, params: Any, **_arguments: Any) -> Any:
         self.calls += 1
+        self.requests.append(json.loads(params["body"]))
         answer = self.answers.pop(0) if self.answers else None
         if isinstance(answer, Exception):
             raise answer
@@ -104,6 +111,47 @@ async def test_transactions_that_met_others_are_tried_again(client, table, reaso
     await table.transact([Put(item("a"), NEW), Put(item("b"), NEW)])
     assert interference.calls == 4
     assert await table.get(item("a")) == item("a")
+
+
+async def test_tries_of_one_transaction_cannot_both_take_effect(client, table):
+    interference = Interference(client, "TransactWriteItems")
+    interference.fail("TransactionInProgressException", times=2)
+    await table.transact([Put(item("a"), NEW)])
+    await table.transact([Put(item("b"), NEW)])
+    tokens = [request["ClientRequestToken"] for request in interference.requests]
+    assert len(tokens) == 4
+    assert len(set(tokens[:3])) == 1
+    assert len(set(tokens)) == 2
+
+
+async def test_single_writes_wait_for_the_transaction_that_has_their_item(client, table):
+    for operation in ("PutItem", "UpdateItem", "DeleteItem"):
+        Interference(client, operation).fail("TransactionConflictException", times=2)
+    there = Expression("attribute_exists(pk)", update="SET n = :n", values={":n": 1})
+    await table.put(Put(item("a"), NEW))
+    assert (await table.update(Update(item("a"), there)))["n"] == 1
+    await table.delete(item("a"), Expression("attribute_exists(pk)"))
+    assert await table.get(item("a")) is None
+    Interference(client, "PutItem").fail("TransactionConflictException", times=100)
+    with pytest.raises(StoreUnavailableError):
+        await table.put(Put(item("a"), NEW))
+
+
+async def test_a_record_whose_first_answer_was_lost_is_still_ones_own(client, table, monkeypatch):
+    idempotency = Idempotency(DynamoRecords(table), lambda: now, 3600)
+    now = utc_now()
+    request = Request("k", "f")
+    monkeypatch.setattr("secrets.token_hex", lambda _size: "first")
+    assert isinstance(await idempotency.begin(request), Claim)
+    assert isinstance(await idempotency.begin(request), Claim)
+
+    now += timedelta(seconds=LEASE_SECONDS + 1)
+    monkeypatch.setattr("secrets.token_hex", lambda _size: "second")
+    store = DynamoRecords(table)
+    claim = await idempotency.begin(request)
+    assert isinstance(claim, Claim)
+    assert await store.retake(claim.record, "first") == claim.record
+    assert await store.retake(replace(claim.record, token="third"), "first") is None
 
 
 async def test_a_failed_condition_is_not_tried_again(client, table):

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 from servicekit.aws import LazyClient, make_client
 from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import ClaimUpdate, Record
-from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
+from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError, new_ulid
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -33,10 +33,10 @@ BATCH_SIZE = 25
 _WORKERS = 16
 _ATTEMPTS = 6
 _BACKOFF_SECONDS = 0.025
+_TRANSIENT_CODES = frozenset({"TransactionConflictException", "TransactionInProgressException"})
 _TRANSIENT_REASONS = frozenset(
     {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 )
-_CONDITION_FAILED = "ConditionalCheckFailed"
 _logger = logging.getLogger(__name__)
 
 
@@ -122,7 +122,7 @@ class DynamoTable:
 
     async def put(self, put: Put) -> None:
         """Writes an item. Raises `ConditionFailedError` with the item that is there."""
-        await self._call(
+        await self._write(
             "put_item",
             Item=to_attributes(put.item),
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -131,7 +131,7 @@ class DynamoTable:
 
     async def update(self, update: Update) -> Item:
         """Changes an item and returns it whole. Raises `ConditionFailedError`."""
-        answer = await self._call(
+        answer = await self._write(
             "update_item",
             Key=to_attributes(update.key),
             ReturnValues="ALL_NEW",
@@ -142,7 +142,7 @@ class DynamoTable:
 
     async def delete(self, key: Key, expression: Expression) -> None:
         """Removes an item. Raises `ConditionFailedError`."""
-        await self._call(
+        await self._write(
             "delete_item",
             Key=to_attributes(key),
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -184,25 +184,14 @@ class DynamoTable:
         )
 
     async def transact(self, writes: Sequence[Write]) -> None:
-        """All of `writes` or none. Raises `TransactionRefusedError`.
-
-        Conflicts with other transactions are retried here, since the SDK does not.
-        """
-        items = [self._transact_item(write) for write in writes]
-        for attempt in range(_ATTEMPTS):
-            try:
-                await self._call("transact_write_items", TransactItems=items)
-            except _CancelledError as cancelled:
-                failed = [i for i, reason in enumerate(cancelled.reasons) if _failed(reason)]
-                if failed:
-                    raise TransactionRefusedError(frozenset(failed)) from None
-                if not _TRANSIENT_REASONS.issuperset(cancelled.reasons):
-                    _logger.exception("transaction cancelled", extra={"reasons": cancelled.reasons})
-                    raise StoreUnavailableError from None
-                await _back_off(attempt)
-            else:
-                return
-        raise StoreUnavailableError(retry_after=1)
+        """All of `writes` or none. Raises `TransactionRefusedError`."""
+        await self._write(
+            "transact_write_items",
+            table=False,
+            TransactItems=[self._transact_item(write) for write in writes],
+            # The same for every try: one that got through unnoticed is not done twice.
+            ClientRequestToken=new_ulid(),
+        )
 
     async def delete_batch(self, keys: Sequence[Key]) -> None:
         """Removes up to any number of items in batches; what AWS leaves over is tried again."""
@@ -233,8 +222,17 @@ class DynamoTable:
             case Update():
                 return {"Update": {**arguments, "Key": to_attributes(write.key)}}
 
+    async def _write(self, operation: str, *, table: bool = True, **arguments: Any) -> Any:
+        """Calls until no transaction is in the way: those conflicts the SDK does not retry."""
+        for attempt in range(_ATTEMPTS):
+            try:
+                return await self._call(operation, table=table, **arguments)
+            except _ConflictError:
+                await _back_off(attempt)
+        raise StoreUnavailableError(retry_after=1)
+
     async def _call(self, operation: str, *, table: bool = True, **arguments: Any) -> Any:
-        if table and operation != "transact_write_items":
+        if table:
             arguments["TableName"] = self.name
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._workers, self._call_now, operation, arguments)
@@ -250,14 +248,20 @@ class DynamoTable:
             if code == "ConditionalCheckFailedException":
                 item = answer.get("Item")
                 raise ConditionFailedError(from_attributes(item) if item else None) from None
+            reasons: list[str] = []
             if code == "TransactionCanceledException":
-                reasons = answer.get("CancellationReasons", [])
-                raise _CancelledError(
-                    [str(reason.get("Code", "None")) for reason in reasons]
-                ) from None
-            if code in {"TransactionInProgressException", "TransactionConflictException"}:
-                raise _CancelledError(["TransactionConflict"]) from None
-            _logger.exception("dynamodb refused", extra={"operation": operation, "aws_code": code})
+                reasons = [r.get("Code", "None") for r in answer.get("CancellationReasons", [])]
+                failed = [i for i, r in enumerate(reasons) if r == "ConditionalCheckFailed"]
+                if failed:
+                    raise TransactionRefusedError(frozenset(failed)) from None
+                if _TRANSIENT_REASONS.issuperset(reasons):
+                    raise _ConflictError from None
+            if code in _TRANSIENT_CODES:
+                raise _ConflictError from None
+            _logger.exception(
+                "dynamodb refused",
+                extra={"operation": operation, "aws_code": code, "reasons": reasons},
+            )
             raise StoreUnavailableError(retry_after=1) from None
         except BotoCoreError:
             _logger.exception("dynamodb failed", extra={"operation": operation})
@@ -323,8 +327,11 @@ class DynamoRecords:
         )
         try:
             item = await self._table.update(Update(_record_key(record.key), expression))
-        except ConditionFailedError:
-            return None
+        except ConditionFailedError as failure:
+            # The SDK repeats a call whose answer was lost: it may have been this very one.
+            if failure.item is None or failure.item["token"] != record.token:
+                return None
+            item = failure.item
         return _record_from(item)
 
     async def extend(self, key: str, token: str, lease_expires_at: int) -> bool:
@@ -426,14 +433,8 @@ def _record_from(item: Mapping[str, Any]) -> Record:
     )
 
 
-class _CancelledError(Exception):
-    def __init__(self, reasons: list[str]) -> None:
-        super().__init__()
-        self.reasons = reasons
-
-
-def _failed(reason: str) -> bool:
-    return reason == _CONDITION_FAILED
+class _ConflictError(Exception):
+    """Another transaction had an item in hand; the same call may pass later."""
 
 
 async def _back_off(attempt: int) -> None:

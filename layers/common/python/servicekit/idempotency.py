@@ -152,7 +152,8 @@ class Idempotency:
             expires_at=now + self._window,
         )
         found = await self._store.create(wanted, now)
-        if found is None:
+        # Its own token means that the store's client repeated a write whose answer was lost.
+        if found is None or found.token == wanted.token:
             return Claim(wanted)
         if found.fingerprint != request.fingerprint:
             raise IdempotencyConflictError
