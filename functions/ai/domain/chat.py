@@ -12,6 +12,7 @@ from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.errors import (
     AnswerTooLargeError,
     ContextTooLongError,
+    ProviderTimeoutError,
     SessionNotFoundError,
 )
 from functions.ai.domain.models import Completion, Message, Session
@@ -28,6 +29,9 @@ MAX_HISTORY_BYTES = 8_000_000
 
 MAX_ANSWER_BYTES = 300_000
 """UTF-8 bytes of an answer: it is one DynamoDB item, of 400 KB at most."""
+
+MAX_ANSWER_SECONDS = 840
+"""How long a model may write: of the function's 15 minutes one is left to store the answer."""
 
 DRAIN_SECONDS = 10
 """How long a process that ends waits for its turns; the local cloud stops processes, Lambda not."""
@@ -142,6 +146,7 @@ class ChatService:
     async def _resume(self, command: ChatCommand, claim: Claim | None, earlier: Reference) -> _Work:
         """Goes on after an attempt that stored the message and got no further."""
         session = await self._load(command, earlier["session_id"])
+        require_active(session)
         model = self._model(command, session)
         history = await self._history(session, earlier["question"])
         return _Work(session, model, earlier["question"], history, claim)
@@ -191,7 +196,10 @@ class ChatService:
         answer = _Answer()
         prompt = to_prompt(work.model.name, work.history)
         try:
-            async with aclosing(self._provider.stream(prompt)) as stream:
+            async with (
+                asyncio.timeout(MAX_ANSWER_SECONDS),
+                aclosing(self._provider.stream(prompt)) as stream,
+            ):
                 async for event in stream:
                     if isinstance(event, Completion):
                         answer.completion = event
@@ -200,6 +208,8 @@ class ChatService:
                     turn.add(event)
         except AppError as error:
             answer.error = error
+        except TimeoutError:
+            answer.error = ProviderTimeoutError(f"It took more than {MAX_ANSWER_SECONDS} s.")
         except Exception:
             _logger.exception("provider failed")
             answer.error = InternalError()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from servicekit.errors import AppError
+from servicekit.idempotency import IdempotencyInProgressError
 
 
 class SessionNotFoundError(AppError):
@@ -61,12 +62,8 @@ class ContextTooLongError(AppError):
     title = "The conversation is too long for the model"
 
 
-class ClaimLostError(AppError):
+class ClaimLostError(IdempotencyInProgressError):
     """The work took longer than its lease and another request took it over."""
-
-    code = "idempotency_in_progress"
-    status = 409
-    title = "A request with this Idempotency-Key is in progress"
 
 
 class ProviderError(AppError):

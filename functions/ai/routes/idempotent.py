@@ -14,7 +14,7 @@ def keyed(
 ) -> idempotency.Request | None:
     """What to look up, or None without the header.
 
-    `scope` holds the ids that the request names outside of its body. Raises
+    `scope` holds the ids whose keys are kept apart: of the user, of the session. Raises
     `InvalidIdempotencyKeyError`.
     """
     headers = request.headers.getlist("idempotency-key")
@@ -26,5 +26,6 @@ def keyed(
     principal = require_caller(request.scope).principal
     return idempotency.Request(
         idempotency.scope_key(key, principal, operation, *scope),
-        idempotency.fingerprint(body.model_dump(mode="json")),
+        # Without defaults: a field that a later version adds changes no earlier request.
+        idempotency.fingerprint(body.model_dump(mode="json", exclude_defaults=True)),
     )

@@ -171,6 +171,27 @@ async def test_an_answer_above_the_limit_breaks_off(service):
     assert got[-1]["error"]["code"] == "answer_too_large"
 
 
+async def test_an_answer_without_end_is_ended_in_time_to_store_it(service, monkeypatch):
+    monkeypatch.setattr("functions.ai.domain.chat.MAX_ANSWER_SECONDS", 0.05)
+    service.provider.script = [["Half"], None, DONE]
+    async with asyncio.timeout(5):
+        got = chunks(await service.call("POST", STREAM, chat_body()))
+    stored = await service.messages(got[0]["session_id"])
+    assert [m["content"] for m in stored] == ["Hi", "Half"]
+    assert got[-1]["error"]["code"] == "provider_timeout"
+
+
+async def test_a_stream_ends_even_when_its_key_cannot_be_released(service, monkeypatch):
+    async def broken(*_arguments):
+        raise RuntimeError
+
+    monkeypatch.setattr(service.memory.records, "extend", broken)
+    service.provider.script = [["Half"], ProviderUnavailableError()]
+    async with asyncio.timeout(5):
+        got = chunks(await service.call("POST", STREAM, chat_body(), idempotency_key="k"))
+    assert got[-1]["error"]["code"] == "provider_unavailable"
+
+
 async def test_an_empty_answer_is_an_answer(service):
     service.provider.script = [DONE]
     got = chunks(await service.call("POST", STREAM, chat_body()))
@@ -264,6 +285,26 @@ async def test_a_failed_turn_may_be_tried_again_and_asks_the_question_once(servi
         Utterance("assistant", ("Now",)),
         Utterance("user", ("Then",)),
     )
+
+
+async def test_a_turn_is_not_tried_again_in_a_session_that_has_ended(service):
+    session_id = (await service.new_session())["session_id"]
+    body = chat_body(session_id=session_id)
+    service.provider.script = [ProviderUnavailableError()]
+    await service.call("POST", CHAT, body, idempotency_key="k")
+    await service.call("PATCH", f"/api/v1/sessions/{session_id}", {"status": "cancelled"})
+    again = await service.call("POST", CHAT, body, idempotency_key="k")
+    assert (again.status_code, again.json()["code"]) == (409, "session_not_active")
+    assert len(service.provider.prompts) == 1
+
+
+async def test_a_field_left_at_its_default_is_the_same_request(service):
+    await service.call("POST", STREAM, chat_body(stream=True), idempotency_key="k")
+    body = chat_body(card_id=None)
+    del body["stream"]
+    again = await service.call("POST", STREAM, body, idempotency_key="k")
+    assert again.status_code == 200
+    assert len(service.provider.prompts) == 1
 
 
 async def test_after_a_crash_the_lease_ends_and_the_turn_goes_on(service):

@@ -13,15 +13,3 @@ async def test_every_line_of_a_stream_is_a_chunk_of_the_contract():
     service.provider.script = [["One"], RuntimeError()]
     for chunk in chunks(await service.call("POST", "/api/v1/chat/stream", chat_body())):
         assert v1.StreamingChatChunk.model_validate(chunk).model_dump(mode="json") == chunk
-
-
-async def test_every_error_code_has_one_status_and_one_title():
-    from servicekit.errors import AppError
-
-    def kinds(kind):
-        return {kind}.union(*(kinds(sub) for sub in kind.__subclasses__()))
-
-    by_code = {}
-    for kind in kinds(AppError):
-        by_code.setdefault(kind.code, set()).add((kind.status, kind.title))
-    assert {code: len(forms) for code, forms in by_code.items() if len(forms) > 1} == {}

@@ -119,6 +119,24 @@ async def test_a_kept_claim_is_renewed(idempotency, records, clock, monkeypatch)
         await idempotency.begin(REQUEST)
 
 
+async def test_a_store_that_fails_disturbs_neither_renewal_nor_work(
+    idempotency, records, monkeypatch
+):
+    monkeypatch.setattr("servicekit.idempotency._RENEWAL_SECONDS", 0)
+    claim = await idempotency.begin(REQUEST)
+    tried = []
+
+    async def broken(*_arguments):
+        tried.append(1)
+        raise RuntimeError
+
+    monkeypatch.setattr(records, "extend", broken)
+    async with idempotency.kept(claim):
+        while len(tried) < 3:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    await idempotency.release(claim)
+
+
 @pytest.mark.parametrize("header", ["", " ", "a b", "\t", "é", "x" * 256, "a\x7f"])
 def test_bad_headers(header):
     with pytest.raises(InvalidIdempotencyKeyError):

@@ -191,8 +191,8 @@ class Idempotency:
         """
         try:
             await self._store.extend(claim.record.key, claim.record.token, 0)
-        except AppError:
-            _logger.warning("lease not released")
+        except Exception:
+            _logger.warning("lease not released", exc_info=True)
 
     @asynccontextmanager
     async def kept(self, claim: Claim | None) -> AsyncIterator[None]:
@@ -216,8 +216,9 @@ class Idempotency:
                     claim.record.key, claim.record.token, self._now() + LEASE_SECONDS
                 ):
                     return
-            except AppError:
-                _logger.warning("lease not renewed")
+            except Exception:
+                # Whatever it was, it is no reason to end the work.
+                _logger.warning("lease not renewed", exc_info=True)
 
     def _now(self) -> int:
         return int(self._clock().timestamp())
