@@ -1,5 +1,6 @@
 """Asynchronous tests run on asyncio; a DynamoDB table of the deployed shape in moto."""
 
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -33,7 +34,20 @@ def make_client(monkeypatch) -> Iterator[Callable[[], Any]]:
 
     def make() -> Any:
         config = Config(retries={"mode": "standard", "total_max_attempts": 1})
-        return get_session().create_client("dynamodb", config=config)
+        return one_at_a_time(get_session().create_client("dynamodb", config=config))
+
+    # Every write to an item of DynamoDB is atomic; moto's reads and writes of threads interleave.
+    turnstile = threading.Lock()
+
+    def one_at_a_time(client: Any) -> Any:
+        call = client._make_api_call
+
+        def wait_and_call(*arguments: Any) -> Any:
+            with turnstile:
+                return call(*arguments)
+
+        client._make_api_call = wait_and_call
+        return client
 
     with mock_aws():
         make().create_table(
