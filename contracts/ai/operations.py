@@ -50,8 +50,8 @@ _MODEL_CALL = (404, 502)
 _STREAM = """\
 Server-sent events. Each `data:` line is a StreamingChatChunk; the last of them is finished, has an
 empty `chunk` and the stored answer's `message_id`; then comes `data: [DONE]`. A failure after the
-first byte is a finished chunk with `error`, then `[DONE]`; the user's message is kept and the
-session stays usable. Clients ignore comments and `id:` and `event:` lines.
+first byte is a finished chunk with `error`, then `[DONE]`; the user's message and what came of the
+answer are kept, and the session stays usable. Clients ignore comments and `id:` and `event:` lines.
 
     data: {"session_id": "0199f3a2-...", "chunk": "Hi", "finished": false, "message_id": null}
 
@@ -73,7 +73,7 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Whether the process answers; touches no dependency",
         tag="health",
         answer=Answer(model=Health, description="It does.", example=examples.HEALTH),
-        errors=(429, 500),
+        errors=(400, 429, 500),
         signed=False,
     ),
     Operation(
@@ -252,7 +252,8 @@ AI_V1 = Contract(
     description=(
         "Sessions, messages and chats with models. Internal: every call but GET /health is signed "
         "with SigV4 (service `execute-api`) by a role that the API's resource policy names; "
-        "`user_id` and `project_id` are believed because the role is."
+        "`user_id` and `project_id` are believed because the role is. A request's body has at most "
+        f"{v1.MAX_BODY_BYTES} bytes, a prompt or message {v1.MAX_CONTENT_BYTES} bytes of UTF-8."
     ),
     local_url="http://127.0.0.1:8001",
     operations=OPERATIONS,

@@ -32,6 +32,10 @@ MAX_CONTENT_BYTES = 200_000
 """UTF-8 bytes of a message, an initial message or a system prompt. A message is one DynamoDB item,
 of 400 KB at most, and shares it with its tool data."""
 
+MAX_BODY_BYTES = 2_500_000
+"""Bytes of a request's body: two prompts at their limit fit, even with each byte as \\uXXXX. A
+function's event, of 6 MB at most, holds it even where every byte is escaped once more."""
+
 MAX_TOOL_DATA_BYTES = 100_000
 """Bytes of a message's tool_calls and tool_results together, as compact JSON."""
 
@@ -187,7 +191,7 @@ class MessageCreate(WireModel):
 
 
 class Message(WireModel):
-    """A message of a session, in the order of `id`."""
+    """A message of a session; lists have the oldest first. `id` is unique and says no order."""
 
     role: Annotated[str, Field(description="user, assistant or system.", examples=["assistant"])]
     content: str
@@ -276,8 +280,9 @@ class ChunkError(WireModel):
 class StreamingChatChunk(WireModel):
     """One `data:` line of a streamed answer; the line after the finished one is `[DONE]`.
 
-    The last chunk is finished, has an empty `chunk` and the `message_id` of the stored answer. One
-    that carries `error` instead ends a stream that failed after its first byte.
+    The last chunk is finished, has an empty `chunk` and the `message_id` of the stored answer. With
+    `error` it ends a stream that failed after its first byte; `message_id` is then that of the part
+    that was stored, null if none was.
     """
 
     session_id: str

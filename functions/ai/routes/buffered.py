@@ -64,7 +64,13 @@ def create_app(api: Api) -> FastAPI:
         openapi_url=None,
         redirect_slashes=False,
         exception_handlers=dict(fastapi_exception_handlers()),
-        middleware=[Middleware(RequestMiddleware, read_context=buffered_context)],
+        middleware=[
+            Middleware(
+                RequestMiddleware,
+                read_context=buffered_context,
+                max_body_bytes=v1.MAX_BODY_BYTES,
+            )
+        ],
     )
     app.state.api = api
     app.include_router(open_routes)

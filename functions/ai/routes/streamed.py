@@ -45,7 +45,13 @@ def create_app(stream: Stream) -> Starlette:
             Route(WEB_ADAPTER_READY_PATH, web_adapter_ready),
         ],
         exception_handlers=dict(exception_handlers()),
-        middleware=[Middleware(RequestMiddleware, read_context=streamed_context)],
+        middleware=[
+            Middleware(
+                RequestMiddleware,
+                read_context=streamed_context,
+                max_body_bytes=v1.MAX_BODY_BYTES,
+            )
+        ],
         lifespan=lifespan,
     )
     app.router.redirect_slashes = False

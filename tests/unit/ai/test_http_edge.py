@@ -7,7 +7,7 @@ import logging
 import httpx
 import pytest
 
-from servicekit.asgi import MAX_BODY_BYTES
+from contracts.ai.v1 import MAX_BODY_BYTES, MAX_CONTENT_BYTES
 from servicekit.logging import configure_logging
 from tests.fakes.ai_app import REQUEST_CONTEXT, AiService, chat_body
 from tests.fakes.memory import ScriptedProvider
@@ -81,12 +81,19 @@ async def test_a_body_that_does_not_say_json_is_a_415(service, path):
 async def test_a_body_above_the_limit_is_a_413(service, path):
     answer = await service.call("POST", path, content=b" " * (MAX_BODY_BYTES + 1))
     assert_problem(answer, 413, "body_too_large")
+    assert str(MAX_BODY_BYTES) in answer.json()["detail"]
+
+
+async def test_the_largest_prompts_fit_however_they_are_spelt(service):
+    prompt = "\x01" * MAX_CONTENT_BYTES
+    session = await service.new_session(initial_message=prompt, system_prompt=prompt)
+    assert [len(m["content"]) for m in session["messages"]] == [MAX_CONTENT_BYTES] * 2
 
 
 async def test_a_body_that_hides_its_size_is_a_413_too(service):
     async def parts():
-        for _ in range(11):
-            yield b" " * 100_000
+        for _ in range(26):
+            yield b" " * (MAX_BODY_BYTES // 25)
 
     transport = httpx.ASGITransport(app=service.stream)
     async with httpx.AsyncClient(transport=transport, base_url="http://test") as client:

@@ -23,19 +23,20 @@ from servicekit.errors import AppError, BodyTooLargeError, InternalError, Unsupp
 from servicekit.identity import ContextReader, GatewayContext
 from servicekit.problems import ProblemResponse
 
-MAX_BODY_BYTES = 1_000_000
-"""Of a request body; API Gateway itself takes 10 MB."""
-
 _logger = logging.getLogger(__name__)
 _METHODS_WITH_BODY = frozenset({"POST", "PUT", "PATCH"})
 
 
 class RequestMiddleware:
-    """The outermost of an app's own middleware: nothing that is raised gets past it."""
+    """The outermost of an app's own middleware: nothing that is raised gets past it.
 
-    def __init__(self, app: ASGIApp, read_context: ContextReader) -> None:
+    `max_body_bytes` bounds what is read of a request's body.
+    """
+
+    def __init__(self, app: ASGIApp, read_context: ContextReader, max_body_bytes: int) -> None:
         self._app = app
         self._read_context = read_context
+        self._max_body_bytes = max_body_bytes
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serves one request."""
@@ -73,7 +74,9 @@ class RequestMiddleware:
             answer.request_id = request_id
             enter_context(RequestContext(request_id, continue_trace(headers.get("traceparent"))))
         scope["santaclaude.caller"] = gateway.caller
-        await self._app(scope, await _limited(scope, headers, receive), answer.send)
+        if scope["method"] in _METHODS_WITH_BODY:
+            receive = await _read_body(receive, headers, self._max_body_bytes)
+        await self._app(scope, receive, answer.send)
 
 
 class _Answer:
@@ -96,16 +99,11 @@ class _Answer:
             await ProblemResponse(error)(scope, receive, self.send)
 
 
-async def _limited(scope: Scope, headers: Mapping[str, str], receive: Receive) -> Receive:
-    """Reads the body under the limit and hands on a `receive` that replays it.
+async def _read_body(receive: Receive, headers: Mapping[str, str], limit: int) -> Receive:
+    """Reads the body and returns a `receive` that replays it.
 
     Raises `BodyTooLargeError`, and `UnsupportedMediaTypeError` for a body that does not say JSON.
     """
-    if scope["method"] not in _METHODS_WITH_BODY:
-        return receive
-    declared = headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared) > MAX_BODY_BYTES:
-        raise _too_large()
     parts: list[bytes] = []
     size = 0
     more = True
@@ -115,8 +113,8 @@ async def _limited(scope: Scope, headers: Mapping[str, str], receive: Receive) -
             break
         parts.append(message.get("body", b""))
         size += len(parts[-1])
-        if size > MAX_BODY_BYTES:
-            raise _too_large()
+        if size > limit:
+            raise BodyTooLargeError(f"A request body has at most {limit} bytes.")
         more = message.get("more_body", False)
     if size and not _says_json(headers.get("content-type", "")):
         raise UnsupportedMediaTypeError
@@ -139,10 +137,6 @@ def _says_json(content_type: str) -> bool:
     return media_type == "application/json" or (
         media_type.startswith("application/") and media_type.endswith("+json")
     )
-
-
-def _too_large() -> BodyTooLargeError:
-    return BodyTooLargeError(f"A request body has at most {MAX_BODY_BYTES} bytes.")
 
 
 def _route_template(scope: Scope) -> str | None:
