@@ -2,20 +2,16 @@
 
 import hashlib
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from localcloud import environment
+from localcloud import environment, process
 from localcloud.aws import Aws
 from localcloud.errors import LocalCloudError
-from localcloud.process import Identity, Record, find, forget, open_log, stop
 from localcloud.progress import Progress
 from localcloud.settings import ACCOUNT, REGION, ROOT, LocalSettings
 from localcloud.state import StateDirectory
@@ -27,6 +23,7 @@ _TREES = ("contracts", "functions", "infra", "layers")
 _SUFFIXES = {".py", ".json", ".sh", ".txt"}
 _TIMEOUT_SECONDS = 900
 _TOOL = "tool"
+_DEPLOYED = {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"}
 _TELLING = ("Error", "error", "failed", "Failed", "❌")
 
 
@@ -95,7 +92,7 @@ class Deployment:
             stacks = self._aws.cloudformation.describe_stacks(StackName="CDKToolkit")["Stacks"]
         except ClientError:
             return False
-        return any(stack["StackStatus"].endswith("_COMPLETE") for stack in stacks)
+        return any(stack["StackStatus"] in _DEPLOYED for stack in stacks)
 
     def _cdk(self, command: str, *arguments: str) -> None:
         run_tool(
@@ -142,12 +139,16 @@ def _inputs(root: Path) -> Iterator[Path]:
         yield from sorted(found)
 
 
-def end_leftover_tool(run: Path) -> None:
-    """End the tool of a command that was killed: two must not write to one directory."""
-    left = find(run, _TOOL)
+def end_leftover_tool(run: Path) -> bool:
+    """End the tool of a command that was killed: two must not write to one directory.
+
+    Returns whether there was one.
+    """
+    left = process.find(run, _TOOL)
     if left is not None:
-        stop(left.identity, seconds=5)
-    forget(run, _TOOL)
+        process.kill(left.identity)
+    process.forget(run, _TOOL)
+    return left is not None
 
 
 def run_tool(
@@ -157,39 +158,27 @@ def run_tool(
 
     Raises LocalCloudError with the reason from its output when it fails.
     """
-    descriptor = open_log(log)
-    start = os.lseek(descriptor, 0, os.SEEK_END)
+    tool = None
     try:
-        tool = subprocess.Popen(
-            command,
-            env=dict(env),
-            cwd=ROOT,
-            stdin=subprocess.DEVNULL,
-            stdout=descriptor,
-            stderr=descriptor,
-            start_new_session=True,
-        )
+        with process.uninterrupted():
+            tool, start = process.spawn(command, env=env, cwd=ROOT, log=log)
+            identity = process.Identity.of(tool.pid)
+            if identity:
+                process.Record(_TOOL, identity, log, title, start).save(run)
+        code = tool.wait(timeout=_TIMEOUT_SECONDS)
     except FileNotFoundError as error:
         raise LocalCloudError(
             f"{title} could not start: {command[0]} is missing.", "Run `make up` again to set up."
         ) from error
-    finally:
-        os.close(descriptor)
-    identity = Identity.of(tool.pid)
-    if identity:
-        Record(_TOOL, identity, log, title).save(run)
-    try:
-        code = tool.wait(timeout=_TIMEOUT_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise LocalCloudError(
             f"{title} took more than {_TIMEOUT_SECONDS} s.", f"Its log is {log}."
         ) from error
     finally:
-        if tool.poll() is None:
-            with suppress(ProcessLookupError):
-                os.killpg(tool.pid, signal.SIGKILL)
-            tool.wait()
-        forget(run, _TOOL)
+        with process.undisturbed():
+            end_leftover_tool(run)
+            if tool is not None:
+                tool.wait()
     if code:
         raise LocalCloudError(f"{title} failed: {reason(log, start)}", f"The whole log is {log}.")
 

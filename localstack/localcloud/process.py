@@ -40,7 +40,7 @@ def _started(pid: int) -> str | None:
     if proc.exists():
         try:
             fields = (
-                Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+                Path(f"/proc/{pid}/stat").read_text(encoding="latin-1").rpartition(")")[2].split()
             )
         except OSError:
             return None
@@ -67,6 +67,8 @@ class Record:
     log: Path
     # What it was started with; another value means that it must be started anew.
     configuration: str
+    # Where its own words begin in the log.
+    log_from: int = 0
 
     def save(self, directory: Path) -> None:
         """Write the record where `find` looks."""
@@ -75,14 +77,19 @@ class Record:
 
 def find(directory: Path, name: str) -> Record | None:
     """The record of a process that still runs."""
+    record = recorded(directory, name)
+    return record if record and record.identity.alive() else None
+
+
+def recorded(directory: Path, name: str) -> Record | None:
+    """The record of a process that was started and not seen to its end."""
     value = read_json(directory / f"{name}.json")
     try:
-        record = Record(
-            value["name"], Identity(**value["identity"]), Path(value["log"]), value["configuration"]
-        )
+        identity = Identity(**value["identity"])
+        record = Record(**value | {"identity": identity, "log": Path(value["log"])})
     except (TypeError, KeyError):
         return None
-    return record if record.identity.alive() else None
+    return record
 
 
 def forget(directory: Path, name: str) -> None:
@@ -107,9 +114,31 @@ def start(
     log: Path,
     configuration: str,
 ) -> Record:
-    """Start a process in a session of its own, so that Ctrl-C here does not reach it."""
+    """Start a process in a session of its own, so that Ctrl-C here does not reach it.
+
+    An interrupt waits until the record is written: nothing runs that nobody can find.
+    """
+    with uninterrupted():
+        child, log_from = spawn(command, env=env, cwd=cwd, log=log)
+        # It outlives this object on purpose: said here, or the interpreter warns at its end.
+        child.returncode = 0
+        identity = Identity.of(child.pid) or Identity(child.pid, "ended")
+        record = Record(name, identity, log, configuration, log_from)
+        try:
+            record.save(directory)
+        except BaseException:
+            kill(identity)
+            raise
+    return record
+
+
+def spawn(
+    command: Sequence[str], *, env: Mapping[str, str], cwd: Path, log: Path
+) -> tuple[subprocess.Popen[bytes], int]:
+    """A process that leads a session and appends to the log, and where in the log it begins."""
     descriptor = open_log(log)
     try:
+        log_from = os.lseek(descriptor, 0, os.SEEK_END)
         child = subprocess.Popen(
             command,
             env=dict(env),
@@ -121,12 +150,7 @@ def start(
         )
     finally:
         os.close(descriptor)
-    # The child outlives this object on purpose: said here, or the interpreter warns at its end.
-    child.returncode = 0
-    identity = Identity.of(child.pid) or Identity(child.pid, "ended")
-    record = Record(name, identity, log, configuration)
-    record.save(directory)
-    return record
+    return child, log_from
 
 
 def wait_until(record: Record, ready: Callable[[], bool], *, seconds: float) -> None:
@@ -135,13 +159,12 @@ def wait_until(record: Record, ready: Callable[[], bool], *, seconds: float) -> 
     Raises LocalCloudError when the process ends first, with the last words of its log, or when the
     time is over.
     """
-    log_from = 0
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         _reap(record.identity.pid)
         if not record.identity.alive():
             raise LocalCloudError(
-                f"{record.name} ended while it started: {last_line(record.log, log_from)}",
+                f"{record.name} ended while it started: {last_line(record.log, record.log_from)}",
                 f"The whole log is {record.log}.",
             )
         if ready():
@@ -182,11 +205,14 @@ def stop(identity: Identity, *, seconds: float) -> bool:
 
 
 def kill(identity: Identity) -> None:
-    """End the process at once, and what it has started in its session."""
+    """End the process at once, and its group where it leads one."""
     if not identity.alive():
         return
     with contextlib.suppress(ProcessLookupError):
-        os.killpg(identity.pid, signal.SIGKILL)
+        if os.getpgid(identity.pid) == identity.pid:
+            os.killpg(identity.pid, signal.SIGKILL)
+        else:
+            os.kill(identity.pid, signal.SIGKILL)
     while identity.alive():
         _reap(identity.pid)
         time.sleep(_POLL_SECONDS)
@@ -195,12 +221,35 @@ def kill(identity: Identity) -> None:
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
     """Let the block clean up to its end, however often Ctrl-C is pressed."""
-    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-    handlers = [signal.signal(number, signal.SIG_IGN) for number in numbers]
-    try:
+    with _held():
         yield
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Let the block come to its end before an interrupt takes effect."""
+    with _held() as arrived:
+        yield
+    if arrived:
+        raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _held() -> Iterator[list[int]]:
+    """The signals that end a command are noted only.
+
+    Handled, not ignored: what the block starts would inherit the ignoring.
+    """
+    arrived: list[int] = []
+    handlers = {
+        number: signal.signal(number, lambda number, _: arrived.append(number))
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+        if signal.getsignal(number) is not signal.SIG_IGN
+    }
+    try:
+        yield arrived
     finally:
-        for number, handler in zip(numbers, handlers, strict=True):
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 

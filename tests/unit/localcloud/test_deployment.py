@@ -1,6 +1,7 @@
 """When the deployment is skipped, and what is told when it fails."""
 
 import os
+import time
 
 import pytest
 
@@ -135,3 +136,40 @@ def test_the_tool_of_a_killed_command_is_ended(tmp_path):
     deployment.end_leftover_tool(tmp_path)
     assert not left.identity.alive()
     deployment.end_leftover_tool(tmp_path)
+
+
+def test_a_tool_that_takes_too_long_is_ended_with_what_it_started(tmp_path, monkeypatch):
+    monkeypatch.setattr(deployment, "_TIMEOUT_SECONDS", 0.5)
+    log = tmp_path / "log"
+    with pytest.raises(LocalCloudError, match="took more than"):
+        deployment.run_tool(
+            ["sh", "-c", "sleep 60 & echo $!; wait"],
+            env={"PATH": os.defpath},
+            run=tmp_path,
+            log=log,
+            title="It",
+        )
+    deadline = time.monotonic() + 10
+    while process.Identity.of(int(log.read_text())) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert process.Identity.of(int(log.read_text())) is None
+    assert process.find(tmp_path, "tool") is None
+
+
+class Stacks(Parameters):
+    @property
+    def cloudformation(self):
+        return self
+
+    def describe_stacks(self, StackName):  # noqa: N803
+        return {"Stacks": [{"StackName": StackName, "StackStatus": self.value}]}
+
+
+def test_a_bootstrap_that_failed_is_done_again(tmp_path):
+    def bootstrapped(status):
+        made = deployment.Deployment(None, StateDirectory(tmp_path), Stacks(status), Progress())
+        return made._bootstrapped()
+
+    assert bootstrapped("CREATE_COMPLETE")
+    assert not bootstrapped("ROLLBACK_COMPLETE")
+    assert not bootstrapped("DELETE_COMPLETE")

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -21,6 +23,18 @@ def start(tmp_path, code, name="child"):
         log=tmp_path / f"{name}.log",
         configuration="v1",
     )
+
+
+@contextmanager
+def interrupted_after(seconds):
+    """Ends a test that would hang."""
+    previous = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
 
 
 SLEEP = "import time; time.sleep(60)"
@@ -101,3 +115,56 @@ def test_an_ended_child_of_ours_does_not_count_as_alive(tmp_path):
     while record.identity.alive() and time.monotonic() < deadline:
         time.sleep(0.01)
     assert process.Identity.of(record.identity.pid) is None
+
+
+def test_a_deaf_process_within_anothers_session_is_killed_too(tmp_path):
+    """As the applications of a front door that was killed."""
+    code = (
+        "import subprocess, sys, time; "
+        f"print(subprocess.Popen([sys.executable, '-c', {STUBBORN!r}]).pid, flush=True); "
+        "time.sleep(60)"
+    )
+    leader = start(tmp_path, code, "leader")
+    process.wait_until(leader, lambda: "deaf" in leader.log.read_text(), seconds=30)
+    child = process.Identity.of(int(leader.log.read_text().split()[0]))
+    os.kill(leader.identity.pid, signal.SIGKILL)
+    with interrupted_after(20):
+        assert not process.stop(child, seconds=0.1)
+    assert not child.alive()
+
+
+def test_the_last_words_are_not_those_of_an_earlier_run(tmp_path):
+    (tmp_path / "child.log").write_text("an earlier run\n")
+    record = start(tmp_path, "raise SystemExit(3)")
+    with pytest.raises(LocalCloudError, match="it said nothing"):
+        process.wait_until(record, lambda: False, seconds=30)
+
+
+def test_an_interrupt_waits_for_the_record(tmp_path, monkeypatch):
+    """Else what was started could not be found again."""
+    popen = process.subprocess.Popen
+
+    def interrupted(*arguments, **options):
+        child = popen(*arguments, **options)
+        signal.raise_signal(signal.SIGINT)
+        return child
+
+    monkeypatch.setattr(process.subprocess, "Popen", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        start(tmp_path, SLEEP)
+    left = process.find(tmp_path, "child")
+    assert left is not None
+    assert process.stop(left.identity, seconds=10)
+
+
+def test_cleaning_up_is_not_disturbed_and_passes_nothing_on():
+    with process.undisturbed():
+        signal.raise_signal(signal.SIGINT)
+        inherited = subprocess.run(
+            [sys.executable, "-c", "import signal; print(repr(signal.getsignal(signal.SIGTERM)))"],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert "SIG_DFL" in inherited.stdout
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
