@@ -46,7 +46,8 @@ MAX_SESSION_MESSAGES = 200
 """Messages that a Session carries at most: its newest. `/messages` pages through all of them."""
 
 MAX_SESSION_ANSWER_BYTES = 5_000_000
-"""Bytes of the messages that a Session carries at most: a function answers with 6 MB at most."""
+"""Bytes of the messages that one answer carries at most, as JSON inside a JSON string: a function
+answers with 6 MB at most, and that is how it carries its body."""
 
 MAX_CURSOR_LENGTH = 512
 """Characters of a cursor."""
@@ -222,7 +223,7 @@ class SessionSummary(WireModel):
 
 
 class Session(SessionSummary):
-    """A session with its newest messages, oldest first: 200 of them and 5 MB at most."""
+    """A session with its newest messages, oldest first: 200 of them and about 5 MB at most."""
 
     messages: list[Message]
     messages_truncated: Annotated[

@@ -6,14 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES
+from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.bedrock import Bedrock, Patience
 from functions.ai.adapters.dynamodb import DynamoSessions
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.dependencies import Api, Stream
 from functions.ai.domain.ports import ModelProvider, SessionStore
-from functions.ai.domain.sessions import Numbers, SessionService
+from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.settings import ApiSettings, StreamSettings
 from servicekit.clock import Clock, utc_now
 from servicekit.dynamodb import DynamoCounter, DynamoRecords, DynamoTable
@@ -58,9 +58,7 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
     """The buffered function's dependencies over any storage."""
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
     sessions = _sessions(settings, storage, catalogue, clock)
-    return Api(
-        settings.powertools_service_name, catalogue, sessions, storage.sessions, storage.close
-    )
+    return Api(settings.powertools_service_name, catalogue, sessions, storage.sessions)
 
 
 def build_stream(
@@ -117,7 +115,7 @@ def _sessions(
         catalogue,
         _idempotency(settings, storage, clock),
         clock,
-        MAX_SESSION_ANSWER_BYTES,
+        AnswerLimits(MAX_SESSION_MESSAGES, MAX_SESSION_ANSWER_BYTES),
     )
 
 

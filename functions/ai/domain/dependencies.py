@@ -19,7 +19,6 @@ class Api:
     catalogue: Catalogue
     sessions: SessionService
     store: SessionStore
-    close: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)

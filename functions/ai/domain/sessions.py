@@ -24,9 +24,6 @@ from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, R
 from servicekit.ids import IntegerIds, new_uuid7
 from servicekit.paging import InvalidCursorError, decode_cursor, encode_cursor
 
-MAX_MESSAGES_WITH_SESSION = 200
-"""Newest messages that a session is answered with; GET messages pages through all of them."""
-
 _ENVELOPE_BYTES = 400
 
 
@@ -78,8 +75,16 @@ class Numbers:
     messages: IntegerIds
 
 
+@dataclass(frozen=True, slots=True)
+class AnswerLimits:
+    """Of the messages in one answer: how many a session has with it, and bytes of any answer."""
+
+    messages_of_session: int
+    size: int
+
+
 class SessionService:
-    """What callers do with sessions. `max_answer_bytes` bounds the messages of one answer."""
+    """What callers do with sessions."""
 
     def __init__(
         self,
@@ -88,14 +93,14 @@ class SessionService:
         catalogue: Catalogue,
         idempotency: Idempotency,
         clock: Clock,
-        max_answer_bytes: int,
+        limits: AnswerLimits,
     ) -> None:
         self._store = store
         self._numbers = numbers
         self._catalogue = catalogue
         self._idempotency = idempotency
         self._clock = clock
-        self._max_answer_bytes = max_answer_bytes
+        self._limits = limits
 
     async def create(self, wanted: NewSession, request: Request | None) -> SessionView:
         """Starts a session; calls no model.
@@ -225,13 +230,9 @@ class SessionService:
         return Draft(number, role, content, self._clock(), **fields)
 
     async def _view(self, session: Session, up_to: int | None = None) -> SessionView:
-        newest = self._store.messages(
-            session,
-            up_to=up_to,
-            newest_first=True,
-            page_size=MAX_MESSAGES_WITH_SESSION + 1,
-        )
-        messages, truncated = await self._fitting(newest, MAX_MESSAGES_WITH_SESSION)
+        limit = self._limits.messages_of_session
+        newest = self._store.messages(session, up_to=up_to, newest_first=True, page_size=limit + 1)
+        messages, truncated = await self._fitting(newest, limit)
         return SessionView(session, messages[::-1], truncated)
 
     async def _fitting(
@@ -241,7 +242,7 @@ class SessionService:
         size = 0
         async for message in found:
             size += _wire_size(message)
-            if len(fitting) == limit or (fitting and size > self._max_answer_bytes):
+            if len(fitting) == limit or (fitting and size > self._limits.size):
                 return fitting, True
             fitting.append(message)
         return fitting, False
@@ -272,6 +273,8 @@ def _sequence(position: str) -> int:
 
 
 def _wire_size(message: Message) -> int:
+    """Bytes in a function's answer, which carries its body as a JSON string: escaped once more."""
     draft = message.draft
     content = [draft.content, draft.tool_calls, draft.tool_results]
-    return len(json.dumps(content, ensure_ascii=False).encode()) + _ENVELOPE_BYTES
+    body = json.dumps(content, ensure_ascii=False)
+    return len(body.encode()) + body.count('"') + body.count("\\") + _ENVELOPE_BYTES

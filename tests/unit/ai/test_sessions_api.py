@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from contracts.ai.v1 import MAX_SESSION_MESSAGES
 from tests.fakes.ai_app import REQUEST_CONTEXT, AiService
 
 pytestmark = pytest.mark.anyio
@@ -173,6 +174,30 @@ async def test_an_answer_of_large_messages_is_cut_to_fit(service):
     page = (await service.call("GET", f"{path}/messages")).json()
     assert page["has_more"]
     assert page["messages"][0]["content"].startswith("0x")
+
+
+@pytest.mark.parametrize("character", ['"', "\\", "\n", "\x01", "ü", "🙂"])
+async def test_an_answer_fits_into_what_a_function_may_return(service, character):
+    session_id = (await service.new_session())["session_id"]
+    path = f"/api/v1/sessions/{session_id}"
+    content = character * (200_000 // len(character.encode()))
+    for _ in range(26):
+        await service.call("POST", f"{path}/messages", {"role": "user", "content": content})
+    for answer in (await service.call("GET", path), await service.call("GET", f"{path}/messages")):
+        assert answer.status_code == 200
+        returned = json.dumps({"body": answer.text}, ensure_ascii=False).encode()
+        assert 4_000_000 < len(returned) < 6_000_000
+
+
+async def test_a_session_carries_its_newest_messages(service):
+    session_id = (await service.new_session())["session_id"]
+    path = f"/api/v1/sessions/{session_id}"
+    for n in range(MAX_SESSION_MESSAGES + 1):
+        await service.call("POST", f"{path}/messages", {"role": "user", "content": str(n)})
+    session = (await service.call("GET", path)).json()
+    contents = [m["content"] for m in session["messages"]]
+    assert contents == [str(n) for n in range(1, MAX_SESSION_MESSAGES + 1)]
+    assert session["messages_truncated"]
 
 
 async def test_the_same_key_gives_the_first_answer_again(service):
