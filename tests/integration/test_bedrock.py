@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 from botocore.config import Config
+from botocore.exceptions import ConnectionClosedError
 from botocore.session import get_session
 
 from functions.ai.adapters.bedrock import Bedrock, Patience
@@ -36,16 +37,25 @@ def make_bedrock(server, monkeypatch):
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
     made = []
 
-    def make(first_byte=20.0, idle=20.0, url=server.url):
+    def make(first_byte=20.0, idle=20.0, url=server.url, closed=0):
         def client():
             config = Config(
                 read_timeout=max(first_byte, idle) + 1,
                 connect_timeout=1,
                 retries={"total_max_attempts": 1},
             )
-            return get_session().create_client(
+            client = get_session().create_client(
                 "bedrock-runtime", region_name="us-east-1", endpoint_url=url, config=config
             )
+
+            def send(request, **_arguments):
+                nonlocal closed
+                if closed:
+                    closed -= 1
+                    raise ConnectionClosedError(endpoint_url=request.url)
+
+            client.meta.events.register("before-send.bedrock-runtime.*", send)
+            return client
 
         made.append(Bedrock(Patience(first_byte, idle), client))
         return made[-1]
@@ -148,6 +158,14 @@ async def test_silence_after_the_first_text(make_bedrock):
 async def test_nobody_at_the_address(make_bedrock):
     with pytest.raises(ProviderUnavailableError):
         await answer(make_bedrock(url="http://127.0.0.1:9"), "Hi")
+
+
+async def test_a_connection_that_ended_in_the_pool_is_replaced_once(make_bedrock, server):
+    texts, _ = await answer(make_bedrock(closed=1), "[[text=Hello]]")
+    assert "".join(texts) == "Hello"
+    with pytest.raises(ProviderUnavailableError):
+        await answer(make_bedrock(closed=2), "Hi")
+    assert len(server.calls) == 1
 
 
 async def test_one_answer_too_many_is_told_to_come_back(make_bedrock, monkeypatch):

@@ -92,8 +92,7 @@ class Bedrock:
             self._readers.discard(threading.current_thread())
 
     def _read_all(self, prompt: Prompt, feed: _Feed) -> Completion:
-        answer = self._client.get().converse_stream(**_arguments(prompt))
-        stream = cast("Any", answer["stream"])
+        stream = self._open(prompt)
         stopped = False
         usage: Usage | None = None
         try:
@@ -112,6 +111,16 @@ class Bedrock:
         if not stopped:
             raise ProviderUnavailableError("The answer broke off.")
         return Completion(usage)
+
+    def _open(self, prompt: Prompt) -> Any:
+        from botocore.exceptions import ConnectionClosedError  # noqa: PLC0415
+
+        client, arguments = self._client.get(), _arguments(prompt)
+        try:
+            return client.converse_stream(**arguments)["stream"]
+        except ConnectionClosedError:
+            # A pooled connection that ended while the function was frozen: not the model's failure.
+            return client.converse_stream(**arguments)["stream"]
 
 
 class _Feed:
