@@ -256,6 +256,18 @@ async def test_a_deletion_that_crashes_on_the_way_shows_nothing_and_can_be_repea
     assert await table.get({"pk": "SESSION#s1", "sk": "SESSION"}) is None
 
 
+async def test_a_rare_project_among_a_users_sessions_is_found_in_few_reads(client, storage):
+    for n in range(60):
+        await storage.sessions.create(
+            replace(session(), session_id=f"s{n:02}", project_id=8 if n == 0 else 7), [], None
+        )
+    queries = Interference(client, "Query")
+    page = await storage.sessions.list_sessions(SessionFilter(8, 3), 1, None)
+    assert [found.session_id for found in page.sessions] == ["s00"]
+    assert page.next_position is None
+    assert queries.calls == 1
+
+
 async def test_a_crash_within_the_transaction_stores_neither_message_nor_sequence(client, storage):
     stored, _ = await storage.sessions.create(session(), [], None)
     Interference(client, "TransactWriteItems").fail("InternalServerError")

@@ -57,6 +57,7 @@ from servicekit.paging import InvalidCursorError
 _ATTEMPTS = 10
 _BACKOFF_SECONDS = 0.02
 _MAX_PAGES_OF_A_LISTING = 20
+_ITEMS_OF_A_FILTERED_PAGE = 100
 _NEW = Expression("attribute_not_exists(pk)")
 _VISIBLE = "attribute_exists(pk) AND attribute_not_exists(deleted_at)"
 
@@ -174,6 +175,8 @@ class DynamoSessions:
         if filtered:
             values[":project"] = wanted.project_id
         start = _start(index, partition, position) if position else None
+        # DynamoDB counts before it filters.
+        least = _ITEMS_OF_A_FILTERED_PAGE if filtered else 1
         found: list[Item] = []
         for _ in range(_MAX_PAGES_OF_A_LISTING):
             page = await self._table.query(
@@ -181,7 +184,7 @@ class DynamoSessions:
                 values,
                 index=index,
                 forward=False,
-                limit=limit + 1 - len(found),
+                limit=max(limit + 1 - len(found), least),
                 start=start,
                 filter_by="project_id = :project" if filtered else None,
             )
