@@ -121,6 +121,8 @@ class BedrockServer:
 
 
 class _Server(ThreadingHTTPServer):
+    # Many conversations begin at once; beyond socketserver's 5 the kernel makes clients wait.
+    request_queue_size = 128
     # A hung call ends with the server: its thread sees the stop event, and nobody waits for it.
     daemon_threads = True
     block_on_close = False
