@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from servicekit.errors import AppError, UnauthenticatedError
@@ -39,10 +39,6 @@ class Caller:
     """Who API Gateway let in; `principal` is the user or the role, without the role's session."""
 
     principal: str
-    account_id: str
-    request_id: str | None
-    api_id: str | None
-    claims: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +99,10 @@ def _parse(context: Mapping[str, Any]) -> GatewayContext:
     request_id = _text(context.get("requestId"))
     identity = context.get("identity")
     arn = _text(identity.get("userArn")) if isinstance(identity, Mapping) else None
-    if arn is None or not isinstance(identity, Mapping):
+    if arn is None:
         return GatewayContext(request_id, None)
     role = _ASSUMED_ROLE.fullmatch(arn)
-    authorizer = context.get("authorizer")
-    claims = authorizer.get("claims") if isinstance(authorizer, Mapping) else None
-    caller = Caller(
-        principal=role.group(1) if role else arn,
-        account_id=_text(identity.get("accountId")) or _text(context.get("accountId")) or "",
-        request_id=request_id,
-        api_id=_text(context.get("apiId")),
-        claims=dict(claims) if isinstance(claims, Mapping) else {},
-    )
-    return GatewayContext(request_id, caller)
+    return GatewayContext(request_id, Caller(role.group(1) if role else arn))
 
 
 def _text(value: object) -> str | None:
