@@ -15,13 +15,24 @@ class Cloud(Protocol):
     def start(self) -> None:
         """Start it and wait until it answers.
 
-        Raises LocalCloudError when it does not; nothing is left running then.
+        Raises LocalCloudError when it does not; `stop` ends what is left then.
+        """
+        ...
+
+    def save(self) -> None:
+        """Save its state, so that a crash loses no more than what comes after.
+
+        Raises LocalCloudError when it cannot.
         """
         ...
 
     def stop(self) -> None:
         """Stop it so that its state is kept.
 
-        Raises LocalCloudError when it runs on, or when state was not saved.
+        Raises LocalCloudError when state was not saved; it has ended then too.
         """
+        ...
+
+    def remove_state(self) -> None:
+        """Remove what it keeps outside the state directory; it does not run."""
         ...

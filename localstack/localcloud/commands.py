@@ -41,7 +41,8 @@ class LocalCloud:
         """
         self._state.create()
         with exclusive(self._state.lock, command="up"):
-            _Up(self._settings, self._state, self._door, self._cloud(cloud_name)).run()
+            cloud = _cloud(cloud_name, self._settings, self._state)
+            _Up(self._settings, self._state, self._door, cloud).run()
 
     def down(self) -> bool:
         """Stop everything; state is kept. Returns whether anything ran."""
@@ -55,11 +56,10 @@ class LocalCloud:
         if not self._state.exists():
             return
         with exclusive(self._state.lock, command="reset"):
-            try:
+            # What could not be saved goes now anyway.
+            with suppress(LocalCloudError):
                 self._stop()
-            except LocalCloudError as error:
-                # What was not saved goes now anyway.
-                print(error.reason)
+            _last_cloud(self._settings, self._state).remove_state()
             self._state.remove()
 
     def status(self) -> int:
@@ -67,7 +67,7 @@ class LocalCloud:
         if not self._state.exists():
             print("The local cloud is not running: `make up` starts it.")
             return NOT_RUNNING
-        cloud = self._chosen_cloud()
+        cloud = _last_cloud(self._settings, self._state)
         rows = []
         for name in (cloud.name, DOOR):
             record = process.find(self._state.run, name)
@@ -91,26 +91,19 @@ class LocalCloud:
         return 0
 
     def _stop(self) -> bool:
-        cloud = self._chosen_cloud()
+        cloud = _last_cloud(self._settings, self._state)
         ran = self._door.running() or process.find(self._state.run, cloud.name) is not None
         ran = ran or (isinstance(cloud, LocalStack) and cloud.running())
+        # Of an `up` that was killed.
+        ran = deployment.end_leftover_tool(self._state.run) or ran
         self._door.stop()
         cloud.stop()
-        (self._state.run / _CLOUD_FILE).unlink(missing_ok=True)
         return ran
-
-    def _chosen_cloud(self) -> Cloud:
-        """The emulator that the last `up` started."""
-        return self._cloud(_last_start(self._state).get("name", "ministack"))
 
     def _settings_in_use(self) -> LocalSettings:
         """The settings with the model that the last `up` was given."""
         model = _last_start(self._state).get("model")
         return self._settings.model_copy(update={"model": model})
-
-    def _cloud(self, name: CloudName) -> Cloud:
-        kind = LocalStack if name == "localstack" else MiniStack
-        return kind(self._settings, self._state)
 
 
 class _Up:
@@ -167,13 +160,11 @@ class _Up:
     def _replace_cloud(self, undo: ExitStack) -> None:
         """Start the emulator, after stopping what an earlier or half-finished start left."""
         self._door.stop()
-        if (
-            _last_start(self._state).get("name") == "localstack"
-            and self._cloud.name != "localstack"
-        ):
-            LocalStack(self._settings, self._state).stop()
-        # A MiniStack of other settings, or one without a door.
-        MiniStack(self._settings, self._state).stop()
+        deployment.end_leftover_tool(self._state.run)
+        try:
+            _last_cloud(self._settings, self._state).stop()
+        except LocalCloudError as error:
+            self._progress.step(error.reason)
         self._door.require_free_ports()
         if self._cloud.name == "localstack":
             port = self._settings.cloud_port
@@ -181,14 +172,15 @@ class _Up:
         started = {"name": self._cloud.name, "model": self._settings.model}
         write_json(self._state.run / _CLOUD_FILE, started)
         self._progress.step(f"Starting {self._cloud.name} on {self._settings.endpoint}")
-        self._cloud.start()
         undo.callback(self._cloud.stop)
+        self._cloud.start()
 
     def _deployed_plan(self) -> Plan:
         if self._deployment.is_current():
             self._progress.step("Nothing to deploy: no input has changed")
         else:
             self._deployment.deploy()
+            self._cloud.save()
         self._seed()
         services = discovery.find_services(self._aws, self._settings.services)
         streamed = streaming.unpack(self._aws, self._state, self._settings.endpoint)
@@ -200,8 +192,8 @@ class _Up:
         self._door.stop()
         self._door.require_free_ports()
         self._progress.step("Starting the front door")
-        self._door.start(plan)
         undo.callback(self._door.stop)
+        self._door.start(plan)
 
     def _seed(self) -> None:
         seeded = seed.provider_keys(self._aws)
@@ -236,6 +228,16 @@ class _Up:
 def _last_start(state: StateDirectory) -> dict[str, Any]:
     value = read_json(state.run / _CLOUD_FILE)
     return value if isinstance(value, dict) else {}
+
+
+def _cloud(name: CloudName, settings: LocalSettings, state: StateDirectory) -> Cloud:
+    kind = LocalStack if name == "localstack" else MiniStack
+    return kind(settings, state)
+
+
+def _last_cloud(settings: LocalSettings, state: StateDirectory) -> Cloud:
+    """The emulator that the last `up` started."""
+    return _cloud(_last_start(state).get("name", "ministack"), settings, state)
 
 
 def _first_calls(base: str) -> Iterable[str]:

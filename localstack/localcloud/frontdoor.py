@@ -82,7 +82,10 @@ class FrontDoor:
             )
 
     def start(self, plan: Plan) -> None:
-        """Start it and wait until every service is served and every streamed application ready."""
+        """Start it and wait until every service is served and every streamed application ready.
+
+        Raises LocalCloudError when it is not; `stop` ends what is left then.
+        """
         run = self._state.run
         (run / READY_FILE).unlink(missing_ok=True)
         path = run / _PLAN_FILE
@@ -96,13 +99,8 @@ class FrontDoor:
             log=self._state.logs / "door.log",
             configuration=_digest(plan),
         )
-        try:
-            process.wait_until(record, (run / READY_FILE).exists, seconds=_START_SECONDS)
-            self._require_applications()
-        except BaseException:
-            with process.undisturbed():
-                self.stop()
-            raise
+        process.wait_until(record, (run / READY_FILE).exists, seconds=_START_SECONDS)
+        self._require_applications()
 
     def stop(self) -> None:
         """Stop it and what it has started."""

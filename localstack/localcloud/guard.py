@@ -3,6 +3,8 @@
 MiniStack lets pages of every origin in (`Access-Control-Allow-Origin: *`) and takes its root's name
 for proof of being root, so any page in the person's browser could read the provider keys in the
 local Secrets Manager. SDKs, the CDK CLI and functions send none of what browsers send.
+
+And MiniStack saves its state only when it is stopped: here it can be told to.
 """
 
 import os
@@ -10,6 +12,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 PORTS_VARIABLE = "FRONT_DOOR_PORTS"
+SAVE_PATH = "/_localcloud/save"
 _NAMES = ("localhost", "127.0.0.1", "[::1]")
 _OWN_SITES = {b"none", b"same-origin"}
 
@@ -20,22 +23,28 @@ Application = Callable[[Scope, Any, Any], Awaitable[None]]
 class Guard:
     """Answers 403 to what a page of another origin than the front door's has caused."""
 
-    def __init__(self, application: Application, ports: str) -> None:
+    def __init__(self, application: Application, ports: str, save: Callable[[], None]) -> None:
         self._application = application
+        self._save = save
         self._origins = {
             f"http://{name}:{port}".encode() for name in _NAMES for port in ports.split(",")
         }
 
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Serve one request, WebSocket or lifespan."""
-        if scope["type"] == "lifespan" or self._admits(scope["headers"]):
+        if scope["type"] == "lifespan":
             await self._application(scope, receive, send)
-        elif scope["type"] == "websocket":
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})
+        elif not self._admits(scope["headers"]):
+            if scope["type"] == "websocket":
+                await receive()
+                await send({"type": "websocket.close", "code": 1008})
+            else:
+                await _answer(send, 403)
+        elif scope["type"] == "http" and (scope["method"], scope["path"]) == ("POST", SAVE_PATH):
+            self._save()
+            await _answer(send, 204)
         else:
-            await send({"type": "http.response.start", "status": 403, "headers": []})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            await self._application(scope, receive, send)
 
     def _admits(self, headers: list[tuple[bytes, bytes]]) -> bool:
         for name, value in headers:
@@ -49,6 +58,11 @@ class Guard:
         return True
 
 
+async def _answer(send: Any, status: int) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
 def _is_loopback(host: str) -> bool:
     """Whether a Host header names this machine: another name means DNS that a page controls."""
     name = host if host.endswith("]") else host.rpartition(":")[0] or host
@@ -60,7 +74,10 @@ def main() -> None:
     """Run MiniStack with the guard before it."""
     from ministack import app as ministack  # noqa: PLC0415 - it reads its environment when imported
 
-    ministack.app = Guard(ministack.app, os.environ[PORTS_VARIABLE])
+    def save() -> None:
+        ministack.save_all(ministack._build_persistence_save_dict())  # noqa: SLF001
+
+    ministack.app = Guard(ministack.app, os.environ[PORTS_VARIABLE], save)
     ministack.main()
 
 

@@ -44,17 +44,18 @@ class LocalStack:
     def environment(self) -> dict[str, str]:
         """The person's environment, which finds their engine, and what the compose file reads."""
         return dict(os.environ) | {
-            _TOKEN: self._token(),
+            # Compose wants one for every command, also where no container is started.
+            _TOKEN: self._token() or "none",
             "LOCAL_CLOUD_PORT": str(self._settings.cloud_port),
         }
 
     def running(self) -> bool:
-        """Whether its container runs and is healthy."""
+        """Whether its container runs."""
         if shutil.which("docker") is None:
             return False
         answer = subprocess.run(
             self.command("ps", "--services", "--status", "running"),
-            env=dict(os.environ) | {_TOKEN: "unused"},
+            env=self.environment(),
             capture_output=True,
             text=True,
             check=False,
@@ -71,11 +72,18 @@ class LocalStack:
             )
         self._run("up", "--detach", "--wait")
 
+    def save(self) -> None:
+        """Nothing: LocalStack saves by itself."""
+
     def stop(self) -> None:
         """Stop the container; its volume keeps what LocalStack persists."""
-        if shutil.which("docker") is None:
-            return
-        self._run("down")
+        if self.running():
+            self._run("down")
+
+    def remove_state(self) -> None:
+        """Remove the volume."""
+        if shutil.which("docker") is not None:
+            self._run("down", "--volumes")
 
     def _token(self) -> str:
         return os.environ.get(_TOKEN) or dotenv_values(self._env_file).get(_TOKEN) or ""

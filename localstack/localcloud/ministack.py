@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import shutil
 import sys
 import urllib.request
 from importlib.metadata import version
@@ -23,6 +24,9 @@ _UNREADABLE = re.compile(
     r"|Failed to restore persisted state for (?P<restored>\w+)"
 )
 _UNSAVED = re.compile(r"(?:failed to save|error getting state for) (?P<service>\w+)")
+
+
+_OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 class MiniStack:
@@ -75,7 +79,7 @@ class MiniStack:
         port = self._settings.cloud_port
         ports.require_free(port, variable="LOCAL_CLOUD_PORT", purpose="the emulated AWS")
         self._state.clear_tmp()
-        log_from = self._log.stat().st_size if self._log.exists() else 0
+        self._clear_what_was_never_saved()
         record = process.start(
             self._state.run,
             name=self.name,
@@ -87,7 +91,7 @@ class MiniStack:
         )
         try:
             process.wait_until(record, self._healthy, seconds=_START_SECONDS)
-            self._require_readable_state(log_from)
+            self._require_readable_state(record.log_from)
         except BaseException:
             # Not the clean stop: that would save over the state that could not be read.
             with process.undisturbed():
@@ -95,24 +99,43 @@ class MiniStack:
             process.forget(self._state.run, self.name)
             raise
 
+    def save(self) -> None:
+        """Have it save its state while it runs."""
+        log_from = self._log_end()
+        request = urllib.request.Request(  # noqa: S310 - loopback
+            f"{self._settings.endpoint}{guard.SAVE_PATH}", method="POST"
+        )
+        with _OPENER.open(request, timeout=_STOP_SECONDS):
+            pass
+        unsaved = _unsaved(self._read_log(log_from))
+        if unsaved:
+            raise LocalCloudError(
+                f"MiniStack cannot save its state: {unsaved}.", f"See {self._log}."
+            )
+
     def stop(self) -> None:
-        """Stop it and see that it saved its state."""
-        record = process.find(self._state.run, self.name)
+        """Stop it and see that it saved its state, also where it has ended by itself."""
+        record = process.recorded(self._state.run, self.name)
         if record is None:
-            process.forget(self._state.run, self.name)
             return
-        log_from = self._log.stat().st_size if self._log.exists() else 0
-        clean = process.stop(record.identity, seconds=_STOP_SECONDS)
+        log_from = self._log_end() if record.identity.alive() else record.log_from
+        process.stop(record.identity, seconds=_STOP_SECONDS)
         process.forget(self._state.run, self.name)
         self._state.clear_tmp()
-        written = self._read_log(log_from)
-        unsaved = sorted({found["service"] for found in _UNSAVED.finditer(written)})
-        if unsaved or not clean or "shutting down" not in written:
-            what = ", ".join(unsaved) or "everything since its start"
+        _, stopping, written = self._read_log(log_from).rpartition("shutting down")
+        if not stopping:
             raise LocalCloudError(
-                f"MiniStack stopped without saving its state: {what}.",
+                "MiniStack ended without saving its state: what came after its last save is lost.",
+                f"Its log is {self._log}; `make up` goes on from that save.",
+            )
+        if unsaved := _unsaved(written):
+            raise LocalCloudError(
+                f"MiniStack stopped without saving its state: {unsaved}.",
                 f"See {self._log}; `make reset` starts anew.",
             )
+
+    def remove_state(self) -> None:
+        """Nothing: all of it lies in the state directory."""
 
     def _configuration(self) -> str:
         described = json.dumps(
@@ -128,12 +151,17 @@ class MiniStack:
         return hashlib.sha256(described.encode()).hexdigest()
 
     def _healthy(self) -> bool:
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with opener.open(f"{self._settings.endpoint}/_ministack/health", timeout=2) as answer:
+            with _OPENER.open(f"{self._settings.endpoint}/_ministack/health", timeout=2) as answer:
                 return bool(answer.status == 200)  # noqa: PLR2004
         except OSError:
             return False
+
+    def _clear_what_was_never_saved(self) -> None:
+        """S3's objects are on disk at once: of a first start that crashed they are all there is."""
+        if not any((self._state.cloud / "state").glob("*.json")):
+            shutil.rmtree(self._state.cloud)
+            self._state.cloud.mkdir()
 
     def _require_readable_state(self, log_from: int) -> None:
         """MiniStack starts empty where it cannot read a file: say so instead of losing the rest."""
@@ -145,9 +173,17 @@ class MiniStack:
                 "`make reset` starts anew.",
             )
 
+    def _log_end(self) -> int:
+        return self._log.stat().st_size if self._log.exists() else 0
+
     def _read_log(self, start: int) -> str:
         if not self._log.exists():
             return ""
         with self._log.open("rb") as file:
             file.seek(start)
             return file.read().decode("utf-8", "replace")
+
+
+def _unsaved(written: str) -> str:
+    """The services whose state could not be saved, by the words of the log."""
+    return ", ".join(sorted({found["service"] for found in _UNSAVED.finditer(written)}))

@@ -4,12 +4,12 @@ import asyncio
 
 import pytest
 
-from localcloud.guard import Guard
+from localcloud.guard import SAVE_PATH, Guard
 
 HOST = (b"host", b"127.0.0.1:4566")
 
 
-def status(headers, kind="http"):
+def status(headers, kind="http", path="/", saved=None):
     sent = []
 
     async def application(scope, receive, send):
@@ -21,8 +21,9 @@ def status(headers, kind="http"):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": kind, "headers": headers}
-    asyncio.run(Guard(application, "8000,8001")(scope, receive, send))
+    scope = {"type": kind, "headers": headers, "method": "POST", "path": path}
+    guard = Guard(application, "8000,8001", lambda: saved.append(True))
+    asyncio.run(guard(scope, receive, send))
     return sent[0].get("status", sent[0].get("code"))
 
 
@@ -63,3 +64,11 @@ def test_pages_do_not(headers):
 
 def test_the_lifespan_is_the_emulators():
     assert status([], "lifespan") == 200
+
+
+def test_the_state_is_saved_when_the_local_cloud_says_so_but_no_page():
+    saved = []
+    assert status([HOST, (b"origin", b"http://evil.example")], path=SAVE_PATH, saved=saved) == 403
+    assert saved == []
+    assert status([HOST], path=SAVE_PATH, saved=saved) == 204
+    assert saved == [True]
