@@ -1,6 +1,7 @@
 """The command line: `python -m localcloud <command>`."""
 
 import argparse
+import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,11 +16,13 @@ from localcloud.logs import Logs
 
 _FAILED = 1
 _INTERRUPTED = 130
+_NO_READER = 141
 _EPILOG = """\
 Settings come from the environment or from .env: LOCAL_STATE_DIR, LOCAL_CLOUD_PORT,
 LOCAL_PROJECTFLOW_PORT, LOCAL_AI_PORT, LOCAL_BROWSER_PORT, LOCAL_AUDIT_PORT, LOCAL_MESSAGING_PORT,
 LOCAL_MODEL, LOCAL_OLLAMA_URL, LOCAL_BEDROCK_ENDPOINT_URL. Keys of model providers in .env
-(OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY) go into the local Secrets Manager."""
+(OPENAI_API_KEY, ANTHROPIC_API_KEY, GEMINI_API_KEY) go into the local Secrets Manager.
+`up --cloud localstack` reads LOCALSTACK_AUTH_TOKEN."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -53,10 +56,17 @@ def parser() -> argparse.ArgumentParser:
         help="projectflow, ai, browser, audit, messaging, or cloud, door, deploy, synth",
     )
     logs.add_argument("--follow", "-f", action="store_true", help="go on until Ctrl-C")
-    logs.add_argument("--lines", "-n", type=int, default=100, help="of each log (default: 100)")
+    logs.add_argument("--lines", "-n", type=_count, default=100, help="of each log (default: 100)")
     reset = commands.add_parser("reset", help="stop everything and remove all its state")
     reset.add_argument("--yes", "-y", action="store_true", help="do not ask")
     return result
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise ValueError
+    return number
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -77,11 +87,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "more; `make down` and `make up` start it anew.",
             file=sys.stderr,
         )
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _NO_READER
     except OSError as error:
         known = from_os_error(error)
         print(f"{options.command}: {known.reason} {known.remedy}", file=sys.stderr)
     except KeyboardInterrupt:
-        print(f"{options.command}: interrupted; what it started is stopped.", file=sys.stderr)
+        undone = "; what it started is stopped" if options.command == "up" else ""
+        print(f"{options.command}: interrupted{undone}.", file=sys.stderr)
         return _INTERRUPTED
     return _FAILED
 

@@ -132,14 +132,14 @@ class _Up:
             plan = self._deployed_plan()
             self._replace_door(plan, undo)
             self._check_health(plan)
+            streaming.prune(self._state, plan.streamed)
+            self._progress.step("Ready")
+            self._say_what_to_try(plan)
         except BaseException:
             # The reason for the end is what counts, not a reason found while ending.
             with process.undisturbed(), suppress(LocalCloudError):
                 undo.close()
             raise
-        streaming.prune(self._state, plan.streamed)
-        self._progress.step("Ready")
-        self._say_what_to_try(plan)
 
     def _leave_running(self) -> bool:
         """Whether everything runs as it should already."""
@@ -247,8 +247,10 @@ def _first_calls(base: str) -> Iterable[str]:
         f"curl -N {base}/api/v1/chat/stream {json_type} "
         '-d \'{"project_id": 1, "user_id": 1, "message": "Hello"}\''
     )
-    yield f"curl '{base}/api/v1/sessions?project_id=1&user_id=1'"
-    yield f"curl {base}/api/v1/sessions/<session_id of the answer>"
+    sessions = f"'{base}/api/v1/sessions?project_id=1&user_id=1'"
+    first = 'import json, sys; print(json.load(sys.stdin)["sessions"][0]["session_id"])'
+    yield f"curl {sessions}"
+    yield f"curl {base}/api/v1/sessions/$(curl -s {sessions} | python3 -c '{first}')"
 
 
 def _get(port: int, path: str) -> int:
@@ -259,7 +261,7 @@ def _get(port: int, path: str) -> int:
         try:
             connection.request("GET", path)
             return connection.getresponse().status
-        except OSError:
+        except (OSError, http.client.HTTPException):
             time.sleep(0.2)
         finally:
             connection.close()

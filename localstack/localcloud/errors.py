@@ -18,8 +18,12 @@ def from_os_error(error: OSError) -> LocalCloudError:
         return LocalCloudError(
             "No space is left on the disk.", "Free some, or set LOCAL_STATE_DIR elsewhere."
         )
-    if error.errno == errno.EACCES and error.filename:
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS} and error.filename:
         return LocalCloudError(
             f"{error.filename} cannot be written.", "Make it yours, or set LOCAL_STATE_DIR."
+        )
+    if error.errno in {errno.ENOTDIR, errno.EEXIST} and error.filename:
+        return LocalCloudError(
+            f"{error.filename} is no directory.", "Move it away, or set LOCAL_STATE_DIR."
         )
     return LocalCloudError(f"{error}.", "See the logs in the state directory.")

@@ -1,5 +1,6 @@
 """What the services have written, from the emulated CloudWatch and from files."""
 
+import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -34,12 +35,11 @@ class Logs:
         """Print the last lines of each log, then, when asked, what is added to them."""
         for path in self._files():
             text = path.read_text(encoding="utf-8", errors="replace")
-            wanted = self._of_service(path, text.splitlines())
-            _print(path.stem, wanted[-lines:] if lines else [])
+            _print(path.stem, _last(lines, self._of_service(path, text.splitlines())))
             self._offsets[path] = len(text.encode())
         try:
             for group in self._groups():
-                _print(group, list(self._events(group))[-lines:])
+                _print(group, _last(lines, list(self._events(group))))
         except (ClientError, BotoCoreError):
             print("The local cloud does not answer; these are the logs in files.")
         while follow:
@@ -49,7 +49,11 @@ class Logs:
     def _show_new(self) -> None:
         for path in self._files():
             with path.open("rb") as file:
-                file.seek(self._offsets.get(path, 0))
+                # A log that was put aside begins anew.
+                if self._offsets.get(path, 0) <= file.seek(0, os.SEEK_END):
+                    file.seek(self._offsets.get(path, 0))
+                else:
+                    file.seek(0)
                 added = file.read().decode("utf-8", "replace").splitlines()
                 self._offsets[path] = file.tell()
             _print(path.stem, self._of_service(path, added))
@@ -100,6 +104,10 @@ class Logs:
             for event in page["events"]:
                 self._seen[group] = max(self._seen.get(group, 0), event["timestamp"] + 1)
                 yield event["message"].rstrip("\n")
+
+
+def _last(count: int, lines: list[str]) -> list[str]:
+    return lines[max(len(lines) - count, 0) :]
 
 
 def _print(source: str, lines: list[str]) -> None:

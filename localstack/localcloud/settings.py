@@ -87,6 +87,8 @@ def load(*, env_file: Path | None = ROOT / ".env", **overrides: object) -> Local
     given = {name: value for name, value in overrides.items() if value is not None}
     try:
         return LocalSettings(_env_file=env_file, **given)  # type: ignore[arg-type]
+    except UnicodeDecodeError as error:
+        raise LocalCloudError(f"{env_file} is not UTF-8.", "Save it as UTF-8.") from error
     except ValidationError as error:
         first = error.errors()[0]
         name = f"LOCAL_{first['loc'][0]}".upper() if first["loc"] else "LOCAL_*_PORT"

@@ -1,13 +1,18 @@
 """The command line: help, one line for a failure, exit codes."""
 
 import errno
+import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
 from localcloud import cli
 from localcloud.commands import LocalCloud
 from localcloud.errors import LocalCloudError
+from localcloud.settings import ROOT
+from localcloud.state import StateDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -54,6 +59,11 @@ def test_reset_asks_first(capsys, monkeypatch):
             "up: No space is left on the disk. Free some, or set LOCAL_STATE_DIR elsewhere.\n",
         ),
         (KeyboardInterrupt(), 130, "up: interrupted; what it started is stopped.\n"),
+        (
+            PermissionError(errno.EPERM, "x", "/state"),
+            1,
+            "up: /state cannot be written. Make it yours, or set LOCAL_STATE_DIR.\n",
+        ),
     ],
 )
 def test_a_failure_is_one_line_and_not_zero(capsys, monkeypatch, error, code, line):
@@ -73,3 +83,26 @@ def test_logs_of_an_unknown_service_name_the_known(capsys):
 def test_a_stopped_command_undoes_like_an_interrupted_one():
     with pytest.raises(KeyboardInterrupt):
         cli._interrupt(signal.SIGTERM, None)
+
+
+def test_a_reader_that_has_enough_is_no_failure(tmp_path):
+    """`make logs | head`."""
+    state = StateDirectory(tmp_path / "state")
+    state.create()
+    (state.logs / "deploy.log").write_text("line\n" * 100_000)
+    command = f"{sys.executable} -m localcloud logs deploy -n 100000 | head -n 1"
+    result = subprocess.run(
+        ["sh", "-c", command],
+        env=os.environ | {"PYTHONPATH": str(ROOT / "localstack")},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert (result.stdout, result.stderr) == ("deploy | line\n", "")
+
+
+def test_the_state_directory_can_be_no_file(tmp_path, monkeypatch, capsys):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("LOCAL_STATE_DIR", str(tmp_path / "file"))
+    assert cli.main(["up"]) == 1
+    assert "LOCAL_STATE_DIR" in capsys.readouterr().err

@@ -52,3 +52,10 @@ def test_one_port_for_two_services_is_refused(monkeypatch):
 def test_a_relative_state_directory_lies_in_the_repository(monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     assert settings.load(env_file=None).state == settings.ROOT / ".local"
+
+
+def test_a_file_of_another_encoding_is_named(tmp_path):
+    file = tmp_path / ".env"
+    file.write_bytes("OPENAI_API_KEY=Schlüssel".encode("latin-1"))
+    with pytest.raises(LocalCloudError, match="UTF-8"):
+        settings.load(env_file=file)
