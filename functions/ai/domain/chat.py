@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
+from typing import Literal
 
 from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.errors import (
@@ -129,7 +130,7 @@ class ChatService:
         model = self._model(command, session)
         draft = await self._sessions.draft("user", command.message)
         session, message = await self._store.append(
-            session, draft, _progress(claim), only_active=True
+            session, draft, _settled(claim, "question"), only_active=True
         )
         history = await self._history(session, message.sequence)
         return _Work(session, model, message.sequence, history, claim)
@@ -140,7 +141,7 @@ class ChatService:
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
         draft = await self._sessions.draft("user", command.message)
-        session, messages = await self._store.create(blank, [draft], _progress(claim))
+        session, messages = await self._store.create(blank, [draft], _settled(claim, "question"))
         return _Work(session, model, messages[0].sequence, messages, claim)
 
     async def _resume(self, command: ChatCommand, claim: Claim | None, earlier: Reference) -> _Work:
@@ -227,7 +228,7 @@ class ChatService:
             reply_to=work.question,
             incomplete=answer.error is not None,
         )
-        settlement = _completion(work.claim) if answer.error is None else None
+        settlement = _settled(work.claim, "answer") if answer.error is None else None
         _, message = await self._store.append(work.session, draft, settlement, only_active=False)
         return Outcome(message, answer.error)
 
@@ -241,23 +242,14 @@ class ChatService:
         return turn
 
 
-def _progress(claim: Claim | None) -> Settlement | None:
+def _settled(claim: Claim | None, step: Literal["question", "answer"]) -> Settlement | None:
+    """Writes down which message was stored last; the answer completes the work."""
     if claim is None:
         return None
     return lambda messages: ClaimUpdate(
         claim,
-        {"session_id": messages[0].session_id, "question": messages[0].sequence},
-        completed=False,
-    )
-
-
-def _completion(claim: Claim | None) -> Settlement | None:
-    if claim is None:
-        return None
-    return lambda messages: ClaimUpdate(
-        claim,
-        {"session_id": messages[0].session_id, "answer": messages[0].sequence},
-        completed=True,
+        {"session_id": messages[0].session_id, step: messages[0].sequence},
+        completed=step == "answer",
     )
 
 

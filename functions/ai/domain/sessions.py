@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -119,7 +119,7 @@ class SessionService:
             ]
             drafts = [await self.draft(role, text) for role, text in texts if text]
             settlement = _settled(
-                claim, {"session_id": session.session_id, "messages": len(drafts)}
+                claim, lambda made: {"session_id": session.session_id, "messages": len(made)}
             )
             stored, messages = await self._store.create(session, drafts, settlement)
             return SessionView(stored, messages, truncated=False)
@@ -170,9 +170,8 @@ class SessionService:
                 tool_calls=wanted.tool_calls,
                 tool_results=wanted.tool_results,
             )
-            _, message = await self._store.append(
-                session, draft, _settled_by_message(claim), only_active=True
-            )
+            settlement = _settled(claim, lambda made: {"sequence": made[0].sequence})
+            _, message = await self._store.append(session, draft, settlement, only_active=True)
             return message
 
         async def replay(reference: Reference) -> Message:
@@ -254,16 +253,12 @@ def require_active(session: Session) -> None:
         raise SessionNotActiveError(f"The session's status is {session.status}.")
 
 
-def _settled(claim: Claim | None, reference: Reference) -> Settlement | None:
+def _settled(
+    claim: Claim | None, reference: Callable[[Sequence[Message]], Reference]
+) -> Settlement | None:
     if claim is None:
         return None
-    return lambda _: ClaimUpdate(claim, reference, completed=True)
-
-
-def _settled_by_message(claim: Claim | None) -> Settlement | None:
-    if claim is None:
-        return None
-    return lambda messages: ClaimUpdate(claim, {"sequence": messages[0].sequence}, completed=True)
+    return lambda messages: ClaimUpdate(claim, reference(messages), completed=True)
 
 
 def _sequence(position: str) -> int:
