@@ -268,6 +268,17 @@ async def test_a_rare_project_among_a_users_sessions_is_found_in_few_reads(clien
     assert queries.calls == 1
 
 
+async def test_sessions_and_messages_are_read_as_they_were_just_written(client, storage):
+    stored, _ = await storage.sessions.create(session(), [draft()], None)
+    gets, queries = Interference(client, "GetItem"), Interference(client, "Query")
+    await storage.sessions.get("s1")
+    assert [m async for m in storage.sessions.messages(stored)]
+    await storage.sessions.list_sessions(SessionFilter(7, None), 10, None)
+    assert [read["ConsistentRead"] for read in gets.requests] == [True]
+    # An index cannot be read so; DynamoDB refuses the wish.
+    assert [read["ConsistentRead"] for read in queries.requests] == [True, False]
+
+
 async def test_a_crash_within_the_transaction_stores_neither_message_nor_sequence(client, storage):
     stored, _ = await storage.sessions.create(session(), [], None)
     Interference(client, "TransactWriteItems").fail("InternalServerError")
