@@ -56,7 +56,7 @@ class ServiceProblemError(ServiceError):
 
 
 class RequestRefusedError(ServiceProblemError):
-    """4xx: the same request will be refused again."""
+    """4xx: the same request will be refused again, unless `retry_after` says when it may not be."""
 
 
 class NotAllowedError(RequestRefusedError):
@@ -68,7 +68,7 @@ class NotFoundError(RequestRefusedError):
 
 
 class ConflictError(RequestRefusedError):
-    """409: another state, or the idempotency key was used with another body."""
+    """409: the session's state, many writers at once, or an idempotency key that is in use."""
 
 
 class RateLimitedError(ServiceProblemError):

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterable, AsyncIterator
 
-MAX_LINE_BYTES = 1_000_000
-"""A longer line is no event of ours; it bounds what a client holds in memory."""
+MAX_LINE_BYTES = 2_000_000
+"""A longer line is no event of ours: an answer that is replayed comes as one line, of 300,000
+bytes at most, and each byte may be written as \\uXXXX."""
 
 _LINE_END = re.compile(rb"\r\n|\n|\r")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
