@@ -10,8 +10,8 @@ import pytest
 from botocore.exceptions import EndpointConnectionError
 
 from functions.ai.bootstrap import dynamodb_storage
-from functions.ai.domain.errors import SessionBusyError
-from functions.ai.domain.models import Draft, Session, SessionFilter
+from functions.ai.domain.errors import SessionBusyError, SessionNotFoundError
+from functions.ai.domain.models import Draft, Session, SessionChanges, SessionFilter
 from servicekit.clock import utc_now
 from servicekit.dynamodb import (
     BATCH_SIZE,
@@ -251,6 +251,12 @@ async def test_a_deletion_that_crashes_on_the_way_shows_nothing_and_can_be_repea
     assert await storage.sessions.get("s1") is None
     page = await storage.sessions.list_sessions(SessionFilter(7, None), 10, None)
     assert page.sessions == []
+    for write in (
+        storage.sessions.change("s1", SessionChanges({"status": "active"}, utc_now())),
+        storage.sessions.append(stored, draft(), None, only_active=False),
+    ):
+        with pytest.raises(SessionNotFoundError):
+            await write
     await storage.sessions.delete("s1")
     assert [m async for m in storage.sessions.messages(stored)] == []
     assert await table.get({"pk": "SESSION#s1", "sk": "SESSION"}) is None
