@@ -26,6 +26,8 @@ SOCKETS_PREFIX = "santaclaude-"
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
 _POLL_SECONDS = 0.02
+# Every stream holds a connection; one more than the limit would wait for another's end.
+_LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32)
 # A streamed answer lasts 15 minutes at most, and its credentials must outlast it.
 _LONGEST_ANSWER = dt.timedelta(minutes=16)
 
@@ -46,7 +48,7 @@ class Child:
         self._socket = self._directory / "app.sock"
         self._process: asyncio.subprocess.Process | None = None
         self.client = httpx.AsyncClient(
-            transport=httpx.AsyncHTTPTransport(uds=str(self._socket)),
+            transport=httpx.AsyncHTTPTransport(uds=str(self._socket), limits=_LIMITS),
             base_url="http://streamed",
             timeout=httpx.Timeout(None, connect=5),
             trust_env=False,

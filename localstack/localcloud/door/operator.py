@@ -2,19 +2,23 @@
 
 import asyncio
 import datetime as dt
+import logging
 from dataclasses import dataclass
 from urllib.parse import quote, unquote_to_bytes
 
 from botocore.auth import SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.credentials import Credentials
+from botocore.exceptions import BotoCoreError, ClientError
 
 from localcloud.aws import Aws
+from localcloud.door.problems import unreachable
 from localcloud.settings import ACCOUNT, OPERATOR_ROLE, REGION
 
 # A session that one role gets from another's lasts an hour at most.
 SESSION = dt.timedelta(hours=1)
 _REFRESH_BEFORE = dt.timedelta(minutes=10)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -60,18 +64,26 @@ class Operator:
         self._lock = asyncio.Lock()
 
     async def session(self) -> Session:
-        """A session of the operator that lasts a while."""
+        """A session of the operator that lasts a while. Raises Problem when there is none."""
         async with self._lock:
             if self._session is None or not self._session.lasts(_REFRESH_BEFORE):
                 role = f"arn:aws:iam::{ACCOUNT}:role/{OPERATOR_ROLE}"
-                self._session = await asyncio.to_thread(_assume, Aws(self._endpoint), role)
+                self._session = await _assumed(Aws(self._endpoint), role)
             return self._session
 
     async def session_of(self, role: str) -> Session:
-        """A new session of a role that trusts the operator."""
+        """A new session of a role that trusts the operator. Raises Problem when there is none."""
         own = await self.session()
         aws = Aws(self._endpoint, key=own.key, secret=own.secret, token=own.token)
+        return await _assumed(aws, role)
+
+
+async def _assumed(aws: Aws, role: str) -> Session:
+    try:
         return await asyncio.to_thread(_assume, aws, role)
+    except (BotoCoreError, ClientError) as error:
+        _log.warning("no session", extra={"role": role, "error": str(error)})
+        raise unreachable() from None
 
 
 def _assume(aws: Aws, role: str) -> Session:

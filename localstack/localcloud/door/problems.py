@@ -25,3 +25,8 @@ class Problem(Exception):  # noqa: N818 - an answer, raised where it is found
                 "request_id": request_id,
             }
         ).encode()
+
+
+def unreachable() -> Problem:
+    """The problem for an emulated AWS that gives no answer."""
+    return Problem(502, "cloud_unreachable", "The local cloud does not answer: run `make up`.")

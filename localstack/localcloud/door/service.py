@@ -4,23 +4,24 @@ import dataclasses
 import json
 import logging
 import time
+import traceback
 import uuid
 from collections.abc import Sequence
 
 import httpx
-from botocore.exceptions import BotoCoreError, ClientError
 
 from localcloud.door import rules, websocket
 from localcloud.door.http import Headers, Receive, Request, Scope, Send, end_to_end, from_scope
 from localcloud.door.operator import Operator, canonical_query
 from localcloud.door.plan import ServicePlan
-from localcloud.door.problems import Problem
+from localcloud.door.problems import Problem, unreachable
 from localcloud.door.streamed import StreamedApplication
 from localcloud.settings import STAGE
 
 # What the deployed API answers a streamed method with: see infra's request context function.
 REQUEST_CONTEXT = "application/vnd.santaclaude.request-context+json"
 _EXECUTE_API = "/_aws/execute-api"
+_log = logging.getLogger(__name__)
 _access = logging.getLogger("localcloud.door.access")
 
 
@@ -61,6 +62,10 @@ class ServiceDoor:
         except Problem as problem:
             status = problem.status
             await _answer(send, problem, request_id)
+        except Exception as error:
+            # Without its text, which may hold content.
+            _log.error("failed", extra={"error": type(error).__name__, "at": _place(error)})
+            raise
         finally:
             _access.info(
                 "request",
@@ -87,7 +92,9 @@ class ServiceDoor:
             # Whoever comes by the address of the API itself meets it as on AWS: nothing is signed.
             if request.path != base and not request.path.startswith(f"{base}/"):
                 raise Problem(404, "unknown_api", f"This service's API is at {base}.")
-            outgoing = request
+            outgoing = dataclasses.replace(
+                request, headers=end_to_end(request.headers, b"content-length")
+            )
             request = dataclasses.replace(request, path=request.path.removeprefix(base) or "/")
         elif rules.is_signed(request):
             raise Problem(
@@ -131,10 +138,7 @@ class ServiceDoor:
         except UnicodeDecodeError:
             raise Problem(400, "malformed_query", "The query is not UTF-8.") from None
         signed = {name: value for name in ("content-type",) if (value := request.first(name))}
-        try:
-            session = await self._operator.session()
-        except (BotoCoreError, ClientError):
-            raise _unreachable() from None
+        session = await self._operator.session()
         signature = session.sign(
             request.method, f"{self._endpoint}{moved.target}", signed, request.body
         )
@@ -156,17 +160,19 @@ class ServiceDoor:
         try:
             return await self._client.send(outgoing, stream=True)
         except httpx.TransportError:
-            raise _unreachable() from None
+            raise unreachable() from None
 
     async def _stream(self, request: Request, context: bytes, send: Send, receive: Receive) -> int:
         if self._streamed is None:
             raise Problem(502, "no_application", "The service has no streaming function.")
-        try:
-            # One header line: the document may have been printed over several.
-            line = json.dumps(json.loads(context), separators=(",", ":")).encode()
-            return await self._streamed.answer(request, line, send, receive)
-        except (BotoCoreError, ClientError):
-            raise _unreachable() from None
+        # One header line: the document may have been printed over several.
+        line = json.dumps(json.loads(context), separators=(",", ":")).encode()
+        return await self._streamed.answer(request, line, send, receive)
+
+
+def _place(error: Exception) -> str:
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{frame.filename}:{frame.lineno}"
 
 
 def _with_request_id(request: Request, request_id: str) -> Request:
@@ -175,10 +181,6 @@ def _with_request_id(request: Request, request_id: str) -> Request:
     return dataclasses.replace(
         request, headers=[*request.headers, (b"x-request-id", request_id.encode("latin-1"))]
     )
-
-
-def _unreachable() -> Problem:
-    return Problem(502, "cloud_unreachable", "The local cloud does not answer: run `make up`.")
 
 
 async def _body(receive: Receive) -> bytes:
@@ -215,7 +217,7 @@ async def _read(upstream: httpx.Response) -> bytes:
     try:
         return await upstream.aread()
     except httpx.TransportError:
-        raise _unreachable() from None
+        raise unreachable() from None
 
 
 async def _answer(send: Send, problem: Problem, request_id: str) -> None:

@@ -50,7 +50,9 @@ class StreamedApplication:
         Raises Problem when the application gave no answer.
         """
         async with self._call() as child:
-            upstream = await self._send(child, request, context)
+            # Lambda ends a function at its time, whether it has begun to answer or not.
+            deadline = asyncio.get_running_loop().time() + self._function.timeout_seconds
+            upstream = await self._send(child, request, context, deadline)
             try:
                 await send(
                     {
@@ -59,12 +61,14 @@ class StreamedApplication:
                         "headers": end_to_end(upstream.headers.raw),
                     }
                 )
-                await _relay(upstream, send, receive)
+                await _relay(upstream, send, receive, deadline)
             finally:
                 await upstream.aclose()
         return upstream.status_code
 
-    async def _send(self, child: Child, request: Request, context: bytes) -> httpx.Response:
+    async def _send(
+        self, child: Child, request: Request, context: bytes, deadline: float
+    ) -> httpx.Response:
         headers: Headers = [
             *end_to_end(request.headers, b"content-length"),
             (b"content-length", str(len(request.body)).encode()),
@@ -82,7 +86,7 @@ class StreamedApplication:
             },
         )
         try:
-            async with asyncio.timeout(self._function.timeout_seconds):
+            async with asyncio.timeout_at(deadline):
                 return await child.client.send(upstream, stream=True)
         except TimeoutError:
             raise Problem(504, "application_timeout", "The application gave no answer.") from None
@@ -130,19 +134,21 @@ async def _drain(child: Child) -> None:
         await child.stop()
 
 
-async def _relay(upstream: httpx.Response, send: Send, receive: Receive) -> None:
+async def _relay(upstream: httpx.Response, send: Send, receive: Receive, deadline: float) -> None:
     """Pass chunks on as they come.
 
     A client that leaves is not told to the application, as Lambda is not told either: the rest is
-    read and dropped. An application that dies leaves the answer visibly incomplete.
+    read and dropped. An application that dies or takes too long leaves the answer visibly
+    incomplete.
     """
     gone = asyncio.create_task(_disconnected(receive))
     try:
-        async for chunk in upstream.aiter_raw():
-            if not gone.done():
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
-    except httpx.TransportError:
-        _log.warning("the application ended within its answer")
+        async with asyncio.timeout_at(deadline):
+            async for chunk in upstream.aiter_raw():
+                if not gone.done():
+                    await send({"type": "http.response.body", "body": chunk, "more_body": True})
+    except (httpx.TransportError, TimeoutError) as error:
+        _log.warning("answer cut short", extra={"error": type(error).__name__})
         return
     finally:
         gone.cancel()

@@ -29,6 +29,8 @@ from localcloud.door.problems import Problem
 from localcloud.settings import STAGE
 
 _READ_BYTES = 65_536
+# $connect is a function's answer: 29 s at most.
+_CONNECT_SECONDS = 40
 _POLICY_VIOLATION = 1008
 _UNAVAILABLE = 1013
 # Made anew by each side of the proxy.
@@ -57,24 +59,31 @@ async def relay(
         [(name.lower(), value) for name, value in scope["headers"]],
     )
     try:
-        rules.check_origin(request, service.port)
+        rules.check(request, service.port)
     except Problem:
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return
     if service.websocket_api_id is None:
         await send({"type": "websocket.close", "code": _UNAVAILABLE})
         return
-    upstream = await _connect(endpoint, service.websocket_api_id, scope, request)
-    if upstream is None:
-        await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
-        return
+    address = urlsplit(endpoint)
     try:
-        await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
-        await _both_ways(upstream, receive, send)
+        reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    except OSError:
+        await send({"type": "websocket.close", "code": _UNAVAILABLE})
+        return
+    upstream = _Upstream(WSConnection(ConnectionType.CLIENT), reader, writer)
+    target = f"/_aws/execute-api/{service.websocket_api_id}/{STAGE}"
+    try:
+        if await _accepted(upstream, address.netloc, target, scope, request):
+            await send({"type": "websocket.accept", "subprotocol": upstream.subprotocol})
+            await _both_ways(upstream, receive, send)
+        else:
+            await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
     finally:
-        upstream.writer.close()
+        writer.close()
         with suppress(OSError):
-            await upstream.writer.wait_closed()
+            await writer.wait_closed()
 
 
 @dataclass
@@ -93,38 +102,30 @@ class _Upstream:
         self.connection.receive_data(data or None)
 
 
-async def _connect(
-    endpoint: str, api_id: str, scope: Scope, request: HttpRequest
-) -> _Upstream | None:
-    """A connection that the API accepted; None when it refused."""
-    address = urlsplit(endpoint)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    upstream = _Upstream(WSConnection(ConnectionType.CLIENT), reader, writer)
-    target = f"/_aws/execute-api/{api_id}/{STAGE}"
-    if request.query:
-        target = f"{target}?{request.query}"
+async def _accepted(
+    upstream: _Upstream, host: str, target: str, scope: Scope, request: HttpRequest
+) -> bool:
+    """Whether the API accepts the connection."""
     headers: Headers = [pair for pair in request.headers if pair[0] not in _HANDSHAKE]
-    await upstream.send(
-        Request(
-            host=address.netloc,
-            target=target,
-            subprotocols=list(scope.get("subprotocols", [])),
-            extra_headers=headers,
-        )
+    handshake = Request(
+        host=host,
+        target=f"{target}?{request.query}" if request.query else target,
+        subprotocols=list(scope.get("subprotocols", [])),
+        extra_headers=headers,
     )
     try:
-        while True:
-            await upstream.receive()
-            for event in upstream.connection.events():
-                if isinstance(event, AcceptConnection):
-                    upstream.subprotocol = event.subprotocol
-                    return upstream
-                if isinstance(event, RejectConnection | RejectData | CloseConnection):
-                    writer.close()
-                    return None
-    except RemoteProtocolError:
-        writer.close()
-        return None
+        async with asyncio.timeout(_CONNECT_SECONDS):
+            await upstream.send(handshake)
+            while True:
+                await upstream.receive()
+                for event in upstream.connection.events():
+                    if isinstance(event, AcceptConnection):
+                        upstream.subprotocol = event.subprotocol
+                        return True
+                    if isinstance(event, RejectConnection | RejectData | CloseConnection):
+                        return False
+    except (OSError, TimeoutError, RemoteProtocolError):
+        return False
 
 
 async def _both_ways(upstream: _Upstream, receive: Receive, send: Send) -> None:
@@ -154,20 +155,34 @@ async def _to_upstream(upstream: _Upstream, receive: Receive) -> None:
 
 async def _to_client(upstream: _Upstream, send: Send) -> None:
     code = 1006
+    pieces: list[TextMessage | BytesMessage] = []
     try:
-        while upstream.connection.state is ConnectionState.OPEN:
-            await upstream.receive()
+        while True:
+            # First what came together with the acceptance.
             for event in upstream.connection.events():
-                if isinstance(event, TextMessage):
-                    await send({"type": "websocket.send", "text": event.data})
-                elif isinstance(event, BytesMessage):
-                    await send({"type": "websocket.send", "bytes": bytes(event.data)})
+                # A message comes in as many events as it had pieces on its way.
+                if isinstance(event, TextMessage | BytesMessage):
+                    pieces.append(event)
+                    if event.message_finished:
+                        await send(_whole(pieces))
+                        pieces.clear()
                 elif isinstance(event, Ping):
                     await upstream.send(event.response())
                 elif isinstance(event, CloseConnection):
                     code = event.code
                     await upstream.send(event.response())
+            if upstream.connection.state is not ConnectionState.OPEN:
+                break
+            await upstream.receive()
     except (OSError, RemoteProtocolError, LocalProtocolError):
         pass
     # 1005 and 1006 say that no code came over the wire, so they may not be sent.
     await send({"type": "websocket.close", "code": code if code not in {1005, 1006} else 1011})
+
+
+def _whole(pieces: list[TextMessage | BytesMessage]) -> Message:
+    texts = [piece.data for piece in pieces if isinstance(piece, TextMessage)]
+    if texts:
+        return {"type": "websocket.send", "text": "".join(texts)}
+    data = [piece.data for piece in pieces if isinstance(piece, BytesMessage)]
+    return {"type": "websocket.send", "bytes": b"".join(data)}

@@ -129,6 +129,23 @@ def test_a_signed_request_at_the_apis_address_passes_unchanged():
     assert "x-request-id" not in sent.headers
 
 
+def test_headers_of_the_connection_stay_with_it_at_the_apis_address():
+    """An upgrade of the connection to the API would leave the front door without an answer."""
+    api = Api()
+    headers = {
+        "connection": "Upgrade, HTTP2-Settings",
+        "upgrade": "h2c",
+        "http2-settings": "AAMAAABkAARAAAAAAAIAAAAA",
+        "content-length": "2",
+        "transfer-encoding": "chunked",
+        **JSON,
+    }
+    call(api, "POST", f"{BASE}/api/v1/sessions", headers=headers, content=b"{}")
+    (sent,) = api.requests
+    assert not {"upgrade", "http2-settings", "transfer-encoding"} & set(sent.headers)
+    assert sent.headers["content-length"] == "2"
+
+
 def test_nothing_is_signed_at_the_apis_address():
     api = Api(httpx.Response(403, json={"message": "Missing Authentication Token"}))
     assert call(api, "GET", f"{BASE}/api/v1/sessions").status_code == 403
@@ -251,3 +268,14 @@ def test_a_streamed_call_without_an_application_is_a_problem():
 )
 def test_queries_are_put_into_the_form_that_a_signature_covers(query, canonical):
     assert canonical_query(query) == canonical
+
+
+def test_an_error_of_the_door_itself_is_logged_without_content(caplog):
+    application = Application()
+    secret = authorized("[not JSON secret-4711")
+    with pytest.raises(json.JSONDecodeError):
+        call(Api(secret), "POST", "/api/v1/chat", application=application, headers=JSON)
+    (logged,) = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert logged.error == "JSONDecodeError"
+    assert "decoder.py:" in logged.at
+    assert "secret-4711" not in caplog.text

@@ -237,3 +237,18 @@ def test_calls_at_once_share_one_process():
 
     run(scenario)
     assert len(Child.made) == 1
+
+
+def test_an_answer_without_end_is_cut_short_at_the_functions_time(monkeypatch):
+    async def scenario(_application):
+        brief = FUNCTION.model_copy(update={"timeout_seconds": 0.05})
+        monkeypatch.setattr(Child, "answer", Body([b"data: 1\n\n", asyncio.Event().wait]))
+        client = Client()
+        async with asyncio.timeout(10):
+            await answer(StreamedApplication(brief, None, Operator()), client)
+        return client
+
+    client = run(scenario)
+    assert client.bodies == [b"data: 1\n\n"]
+    assert not client.complete
+    assert Child.made[0].answering == 0
