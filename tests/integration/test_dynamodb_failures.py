@@ -274,6 +274,15 @@ async def test_a_rare_project_among_a_users_sessions_is_found_in_few_reads(clien
     assert queries.calls == 1
 
 
+async def test_a_long_session_is_deleted_page_by_page(client, storage):
+    large = replace(draft(), content="x" * 200_000)
+    stored, _ = await storage.sessions.create(session(), [large] * 12, None)
+    queries = Interference(client, "Query")
+    await storage.sessions.delete("s1")
+    assert queries.calls > 1
+    assert [m async for m in storage.sessions.messages(stored)] == []
+
+
 async def test_sessions_and_messages_are_read_as_they_were_just_written(client, storage):
     stored, _ = await storage.sessions.create(session(), [draft()], None)
     gets, queries = Interference(client, "GetItem"), Interference(client, "Query")

@@ -287,6 +287,36 @@ async def test_a_failed_turn_may_be_tried_again_and_asks_the_question_once(servi
     )
 
 
+async def test_a_turn_longer_than_its_lease_keeps_its_key(service, monkeypatch):
+    monkeypatch.setattr("servicekit.idempotency._RENEWAL_SECONDS", 0)
+    service.provider.script = [None, ["Late"], DONE]
+    call = asyncio.create_task(service.call("POST", CHAT, chat_body(), idempotency_key="k"))
+    await service.provider.asked.wait()
+    for _ in range(3):
+        service.clock.pass_seconds(LEASE_SECONDS - 5)
+        await asyncio.sleep(0.01)
+        second = await service.call("POST", CHAT, chat_body(), idempotency_key="k")
+        assert second.json()["code"] == "idempotency_in_progress"
+    service.provider.go.set()
+    assert (await call).json()["message"]["content"] == "Late"
+    assert len(service.provider.prompts) == 1
+
+
+async def test_one_key_serves_each_call_by_itself(service):
+    for path in (CHAT, STREAM):
+        answer = await service.call("POST", path, chat_body(), idempotency_key="k")
+        assert answer.status_code == 200
+    created = await service.call(
+        "POST",
+        "/api/v1/sessions?user_id=3",
+        {"project_id": 7, "provider": "bedrock", "model": "llama3.2", "initial_message": ""},
+        idempotency_key="k",
+    )
+    assert created.status_code == 200
+    assert len(service.provider.prompts) == 2
+    assert len(service.memory.sessions.sessions) == 3
+
+
 async def test_a_turn_is_not_tried_again_in_a_session_that_has_ended(service):
     session_id = (await service.new_session())["session_id"]
     body = chat_body(session_id=session_id)
