@@ -237,8 +237,8 @@ async def test_text_leaves_before_the_model_is_done_and_nobody_listening_changes
     request.cancel()
     service.provider.go.set()
     await service.stream_dependencies.chat.drain()
-    stored = await service.messages(first["session_id"])
-    assert [m["content"] for m in stored] == ["Hi", "OneTwo"]
+    stored = service.memory.sessions.stored[first["session_id"]]
+    assert [m.draft.content for m in stored] == ["Hi", "OneTwo"]
 
 
 @pytest.mark.parametrize("path", [CHAT, STREAM])
