@@ -2,6 +2,12 @@
 
 import sys
 
-from localcloud.cli import main
+try:
+    # Loading the AWS library takes a moment in which Ctrl-C may come.
+    from localcloud.cli import main
 
-sys.exit(main())
+    code = main()
+except KeyboardInterrupt:
+    print("interrupted.", file=sys.stderr)
+    code = 130
+sys.exit(code)

@@ -87,7 +87,7 @@ class LocalCloud:
                 print(f"(API: {plan.endpoint}/_aws/execute-api/{service.api_id}/{STAGE})")
             else:
                 print("(not deployed)")
-        print(ollama.describe(self._settings_in_use()))
+        print(ollama.describe(self._settings_in_use(), cloud.name))
         return 0
 
     def _stop(self) -> bool:
@@ -216,7 +216,7 @@ class _Up:
         for service in plan.services:
             where = f"http://localhost:{service.port}"
             print(f"  {service.health_name:<22} {where if service.api_id else 'not deployed yet'}")
-        print(f"  {ollama.describe(self._settings)}")
+        print(f"\n{ollama.describe(self._settings, self._cloud.name)}")
         ai = next(service for service in plan.services if service.name == "ai")
         if ai.api_id:
             print()

@@ -111,12 +111,12 @@ class FrontDoor:
         process.forget(run, NAME)
         # A door that was killed could not end its applications.
         for path in run.glob("streamed-*.json"):
-            left = process.find(run, path.stem)
+            left = process.recorded(run, path.stem)
             if left is not None:
                 process.stop(left.identity, seconds=5)
-            sockets = Path((read_json(path) or {}).get("configuration", ""))
-            if sockets.name.startswith(SOCKETS_PREFIX):
-                shutil.rmtree(sockets, ignore_errors=True)
+                sockets = Path(left.configuration)
+                if sockets.name.startswith(SOCKETS_PREFIX):
+                    shutil.rmtree(sockets, ignore_errors=True)
             process.forget(run, path.stem)
 
     def _require_applications(self) -> None:

@@ -2,22 +2,29 @@
 
 import json
 import urllib.request
+from http.client import HTTPException
 
 from localcloud.errors import LocalCloudError
 from localcloud.settings import LocalSettings
 
 _SECONDS = 1.0
+_UP = "`make up MODEL=llama3.2`"
 
 
 def models(settings: LocalSettings) -> list[str] | None:
-    """Names of the models that Ollama holds; None when no Ollama answers."""
+    """Names of the models that Ollama holds and that chat; None when no Ollama answers."""
     opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
     address = f"{str(settings.ollama_url).rstrip('/')}/api/tags"
     try:
         with opener.open(address, timeout=_SECONDS) as answer:
             listed = json.load(answer)["models"]
-            return sorted(str(model["name"]) for model in listed)
-    except (OSError, ValueError, KeyError, TypeError):
+            # Those of BERT's family make embeddings only.
+            return sorted(
+                str(model["name"])
+                for model in listed
+                if "bert" not in str((model.get("details") or {}).get("family"))
+            )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, HTTPException):
         return None
 
 
@@ -38,14 +45,18 @@ def require(settings: LocalSettings) -> None:
         )
 
 
-def describe(settings: LocalSettings) -> str:
+def describe(settings: LocalSettings, cloud_name: str) -> str:
     """One line on who answers behind Bedrock, and what could."""
     if settings.bedrock_endpoint_url:
-        return f"Bedrock: {settings.bedrock_endpoint_url}"
+        return f"Answers come from {settings.bedrock_endpoint_url} as Bedrock."
+    if cloud_name != "ministack":
+        return f"Answers come from {cloud_name}'s Bedrock."
     if settings.model:
-        return f"Bedrock: Ollama's {settings.model}"
+        return f"Answers come from Ollama's {settings.model}, behind MiniStack's Bedrock."
+    text = "Answers are MiniStack's fixed text: no model runs behind its Bedrock."
     held = models(settings)
-    text = "Bedrock: MiniStack's fixed text, not a model's answers."
     if held:
-        return f"{text} Ollama holds {', '.join(held)}: `make up MODEL={held[0]}` uses it."
-    return f"{text} With Ollama running here, `make up MODEL=<name>` uses one of its models."
+        return f"{text} Ollama holds {', '.join(held)}: `make up MODEL={held[0]}` uses that one."
+    if held is not None:
+        return f"{text} Ollama runs here without a model: `ollama pull llama3.2`, then {_UP}."
+    return f"{text} With Ollama (https://ollama.com) and its llama3.2 here, {_UP} uses that."

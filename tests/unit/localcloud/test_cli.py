@@ -106,3 +106,17 @@ def test_the_state_directory_can_be_no_file(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("LOCAL_STATE_DIR", str(tmp_path / "file"))
     assert cli.main(["up"]) == 1
     assert "LOCAL_STATE_DIR" in capsys.readouterr().err
+
+
+def test_ctrl_c_while_it_loads_is_one_line(tmp_path):
+    """The AWS library takes a moment."""
+    (tmp_path / "botocore").mkdir()
+    (tmp_path / "botocore" / "__init__.py").write_text("raise KeyboardInterrupt")
+    result = subprocess.run(
+        [sys.executable, "-m", "localcloud", "status"],
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT / 'localstack'}"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (result.returncode, result.stderr) == (130, "interrupted.\n")
