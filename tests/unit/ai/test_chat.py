@@ -287,6 +287,43 @@ async def test_a_failed_turn_may_be_tried_again_and_asks_the_question_once(servi
     )
 
 
+@pytest.mark.parametrize(
+    ("limit", "value"), [("MAX_HISTORY_MESSAGES", 2), ("MAX_HISTORY_BYTES", 5)]
+)
+async def test_a_conversation_beyond_what_is_read_of_it_is_too_long(
+    service, monkeypatch, limit, value
+):
+    session_id = (await service.new_session(initial_message="a", system_prompt="b"))["session_id"]
+    monkeypatch.setattr(f"functions.ai.domain.chat.{limit}", value)
+    answer = await service.call("POST", CHAT, chat_body(session_id=session_id, message="four"))
+    assert (answer.status_code, answer.json()["code"]) == (413, "context_too_long")
+    assert service.provider.prompts == []
+    assert [m["content"] for m in await service.messages(session_id)] == ["b", "a", "four"]
+
+
+async def test_a_turn_that_is_tried_again_does_not_see_what_came_after_it(service):
+    session_id = (await service.new_session())["session_id"]
+    body = chat_body(session_id=session_id)
+    service.provider.script = [ProviderUnavailableError()]
+    await service.call("POST", CHAT, body, idempotency_key="k")
+    later = {"role": "user", "content": "later"}
+    await service.call("POST", f"/api/v1/sessions/{session_id}/messages", later)
+    service.provider.script = [["Now"], DONE]
+    await service.call("POST", CHAT, body, idempotency_key="k")
+    assert service.provider.prompts[-1].utterances == (Utterance("user", ("Hi",)),)
+
+
+async def test_an_answer_to_a_session_that_ended_meanwhile_is_kept(service):
+    session_id = (await service.new_session())["session_id"]
+    service.provider.script = [None, ["Late"], DONE]
+    call = asyncio.create_task(service.call("POST", CHAT, chat_body(session_id=session_id)))
+    await service.provider.asked.wait()
+    await service.call("PATCH", f"/api/v1/sessions/{session_id}", {"status": "completed"})
+    service.provider.go.set()
+    assert (await call).status_code == 200
+    assert [m["content"] for m in await service.messages(session_id)] == ["Hi", "Late"]
+
+
 async def test_a_turn_longer_than_its_lease_keeps_its_key(service, monkeypatch):
     monkeypatch.setattr("servicekit.idempotency._RENEWAL_SECONDS", 0)
     service.provider.script = [None, ["Late"], DONE]

@@ -1,5 +1,6 @@
 """Sessions and messages over HTTP, without a database."""
 
+import asyncio
 import json
 
 import pytest
@@ -275,6 +276,13 @@ async def test_ready_names_what_fails(service):
         "status": "healthy",
         "service": "ai-service",
     }
+
+
+async def test_ready_does_not_wait_for_a_store_that_hangs(service, monkeypatch):
+    monkeypatch.setattr("functions.ai.routes.buffered.READY_DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr(service.memory.sessions, "check", asyncio.Event().wait)
+    async with asyncio.timeout(5):
+        assert (await service.call("GET", "/ready")).status_code == 503
 
 
 async def test_an_impossible_session_id_is_no_session(service):

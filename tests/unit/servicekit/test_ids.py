@@ -53,6 +53,19 @@ async def test_processes_and_tasks_never_draw_the_same():
     assert len(set(drawn)) == 450
 
 
+async def test_tasks_that_draw_at_once_share_one_block():
+    class SlowCounter(MemoryCounter):
+        async def draw(self, name, size):
+            await asyncio.sleep(0)
+            return await super().draw(name, size)
+
+    counter = SlowCounter()
+    ids = IntegerIds(counter, "message")
+    drawn = await asyncio.gather(*(ids.draw() for _ in range(10)))
+    assert sorted(drawn) == list(range(1, 11))
+    assert counter.draws == 1
+
+
 async def test_ids_end_below_two_to_the_31():
     counter = MemoryCounter(floor=MAX_INTEGER_ID - IntegerIds.BLOCK_SIZE)
     ids = IntegerIds(counter, "session")
