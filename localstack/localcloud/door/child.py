@@ -86,6 +86,7 @@ class Child:
             os.close(descriptor)
         identity = Identity.of(self._process.pid)
         if identity:
+            # With the directory to remove, should the front door be killed.
             Record(self._record, identity, log, str(self._directory)).save(self._plan.run)
         try:
             async with asyncio.timeout(_START_SECONDS):

@@ -110,8 +110,7 @@ async def serve(plan: Plan) -> None:
             await _report_ready(plan, applications)
             await asyncio.gather(*serving)
         finally:
-            for _, application in applications.values():
-                await application.stop()
+            await asyncio.gather(*(application.stop() for _, application in applications.values()))
 
 
 def _on_signal(servers: list[tuple[_Server, list[socket.socket]]]) -> None:
