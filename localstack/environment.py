@@ -7,15 +7,18 @@ can say that it is too old, nothing newer than Python 3.8 stands here.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
@@ -38,8 +41,12 @@ class SetupError(Exception):
 
 def main() -> int:
     """Bring the environment up to date; returns the exit code."""
+    # An interrupted step is ended, not left to itself, whichever way this is stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        prepare()
+        with LOCKS[0].open() as turn:
+            _take(turn)
+            prepare()
     except SetupError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -57,7 +64,7 @@ def prepare() -> None:
     STAMP.unlink(missing_ok=True)
     _require_space()
     interpreter = _interpreter()
-    if _version(BIN / "python") is None:
+    if not _whole(BIN / "python"):
         _step(f"virtual environment ({interpreter})")
         shutil.rmtree(VENV, ignore_errors=True)
         _run([interpreter, "-m", "venv", str(VENV)], "python3 -m venv failed")
@@ -75,6 +82,15 @@ def prepare() -> None:
     STAMP.write_text(fingerprint)
 
 
+def _take(turn: IO[str]) -> None:
+    """Two set-ups at once would write the same files: the second waits for the first."""
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        _step("another set-up is at work: waiting for it")
+        fcntl.flock(turn, fcntl.LOCK_EX)
+
+
 def _fingerprint() -> str:
     digest = hashlib.sha256()
     for lock in LOCKS:
@@ -84,6 +100,16 @@ def _fingerprint() -> str:
 
 def _usable(python: Path) -> bool:
     return python.exists() and (ROOT / "node_modules" / "aws-cdk").is_dir()
+
+
+def _whole(python: Path) -> bool:
+    """Whether the virtual environment was made to its end: pip comes last."""
+    try:
+        return not subprocess.run(
+            [python, "-m", "pip", "--version"], capture_output=True, timeout=60, check=False
+        ).returncode
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 def _require_space() -> None:

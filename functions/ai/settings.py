@@ -18,7 +18,8 @@ class ApiSettings(Settings):
     table_name: str = Field(min_length=1)
     default_model: str = Field(min_length=1)
     additional_models: str
-    idempotency_window_seconds: int = Field(ge=60)
+    # At least as long as a turn may take, or a record would be gone before its turn is.
+    idempotency_window_seconds: int = Field(ge=900)
 
     @property
     def additional_model_names(self) -> list[str]:

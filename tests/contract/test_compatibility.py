@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from contracts.ai.operations import AI_V1
-from contracts.tools.compatibility import breaking_changes
-from contracts.tools.openapi import openapi
+from scripts.contract_tools.compatibility import breaking_changes
+from scripts.contract_tools.openapi import openapi
 
 ROOT = Path(__file__).resolve().parents[2]
 Document = dict[str, Any]

@@ -12,7 +12,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from contracts.ai.operations import AI_V1
 from contracts.operation import Answer, Operation
-from contracts.tools.openapi import json_schemas, used_models
+from scripts.contract_tools.openapi import json_schemas, used_models
 
 ROOT = Path(__file__).resolve().parents[2]
 OPERATIONS = pytest.mark.parametrize("operation", AI_V1.operations, ids=lambda o: o.operation_id)

@@ -1,13 +1,15 @@
 """The commands on a running local cloud, and starts that must fail cleanly."""
 
+import os
 import shutil
+import signal
 import socket
 import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import free_ports
+from tests.e2e.conftest import free_ports, processes
 
 
 def test_up_again_deploys_nothing(cloud):
@@ -59,6 +61,19 @@ def test_a_busy_port_is_named_and_nothing_is_left_running(cloud, elsewhere):
     assert "LOCAL_AI_PORT" in line
     with socket.socket() as free:
         free.bind(("127.0.0.1", spare[0]))
+
+
+def test_a_crash_of_the_emulator_is_told_and_healed(cloud, ai, session):
+    """What was deployed is there again without a new deployment; later data is lost, and said."""
+    victims = processes("localcloud/guard.py", cloud.state)
+    assert victims
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    result = cloud.command("up")
+    assert result.returncode == 0, result.stderr
+    assert "lost" in result.stdout + result.stderr
+    assert "Deploying" not in result.stdout
+    assert ai.get("/api/v1/providers").status_code == 200
 
 
 def test_a_wrong_setting_is_named(cloud):

@@ -82,8 +82,6 @@ def test_twenty_turns_with_a_restart_in_the_middle(cloud):
     ]
     # Every answer is a function of the whole history, so a lost message would repeat one.
     assert len(set(answers)) == TURNS
-    last = cloud.bedrock.calls[-1].body if cloud.bedrock.calls else None
-    assert last is None or len(last["messages"]) <= 2 * TURNS
 
 
 def test_lists_pages_updates_and_deletes(ai):

@@ -4,12 +4,11 @@ import json
 import os
 import signal
 import time
-from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.e2e.conftest import chat_request, problem
+from tests.e2e.conftest import chat_request, problem, processes
 
 BOTH = pytest.mark.parametrize("path", ["/api/v1/chat", "/api/v1/chat/stream"])
 
@@ -105,20 +104,6 @@ def test_a_provider_that_fails_in_the_middle(ai, session, fault):
     assert ("assistant", partial) in contents(ai, session)
     again = ai.post("/api/v1/chat", json=chat_request(session, "And now?", stream=False))
     assert again.status_code == 200
-
-
-def processes(pattern: str, state: Path) -> list[int]:
-    """Processes of this test's local cloud whose command line holds `pattern`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except (OSError, ValueError):
-            continue
-        if pattern in command and str(state) in command + environment:
-            found.append(int(entry.name))
-    return found
 
 
 def test_a_killed_streaming_process_is_replaced(ai, session, cloud):

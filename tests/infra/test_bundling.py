@@ -109,7 +109,7 @@ def test_functions_start_from_their_bundles_alone(layers, tmp_path):
         "TABLE_NAME": "table",
         "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
         "ADDITIONAL_MODELS": "",
-        "IDEMPOTENCY_WINDOW_SECONDS": "60",
+        "IDEMPOTENCY_WINDOW_SECONDS": "86400",
         "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
         "MODEL_IDLE_TIMEOUT_SECONDS": "60",
     }

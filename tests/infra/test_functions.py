@@ -3,6 +3,7 @@
 import importlib
 import json
 
+from functions.ai.domain.chat import MAX_ANSWER_SECONDS
 from infra import web_adapter
 
 # Functions of the app by the last part of their name, with the settings model each reads.
@@ -70,6 +71,12 @@ def test_the_streamed_function_runs_behind_the_pinned_adapter(prod):
     variables = function["Environment"]["Variables"]
     assert variables["AWS_LWA_INVOKE_MODE"] == "response_stream"
     assert variables["AWS_LWA_READINESS_CHECK_PATH"] == "/_lwa/ready"
+
+
+def test_an_answer_ends_before_the_function_does(templates):
+    """Time to store what is there and to end the stream."""
+    _, function = functions(templates)["ai-stream"]
+    assert function["Timeout"] >= MAX_ANSWER_SECONDS + 30
 
 
 def test_the_adapter_comes_from_each_partitions_own_account():

@@ -1,8 +1,11 @@
 """The set-up names what the machine lacks, and how to mend it."""
 
+import ast
+import fcntl
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -33,8 +36,38 @@ def test_a_python_that_is_too_old_is_named(monkeypatch):
         environment._interpreter()
 
 
-def test_lambdas_own_version_comes_first():
-    assert environment.PREFERRED[0] == "python3.13"
+def test_lambdas_own_version_is_looked_for_first(monkeypatch, tmp_path):
+    """Among pyenv's too, whose shims do not run when another version is chosen."""
+    for version in ("3.11.7", "3.13.0"):
+        binary = tmp_path / "versions" / version / "bin" / f"python{version[:4]}"
+        binary.parent.mkdir(parents=True)
+        binary.touch()
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
+    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    candidates = list(environment._candidates())
+    assert candidates[:2] == ["/usr/bin/python3.13", str(binary)]
+    assert candidates[-1] == sys.executable
+
+
+def test_a_second_set_up_waits_for_the_first(monkeypatch, capsys):
+    order = []
+    monkeypatch.setattr(environment, "prepare", lambda: order.append("second"))
+    with environment.LOCKS[0].open() as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = threading.Thread(target=lambda: order.append(environment.main()))
+        monkeypatch.setattr(environment.signal, "signal", lambda *_: None)
+        second.start()
+        second.join(0.2)
+        order.append("first")
+    second.join(10)
+    assert order == ["first", "second", 0]
+    assert "waiting" in capsys.readouterr().out
+
+
+def test_a_half_made_environment_is_made_again(tmp_path):
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", tmp_path], check=True)
+    assert not environment._whole(tmp_path / "bin" / "python")
+    assert not environment._whole(tmp_path / "bin" / "no-such-python")
 
 
 def test_a_full_disk_is_named(monkeypatch):
@@ -74,5 +107,7 @@ def test_nothing_is_done_when_the_locks_are_as_they_were(monkeypatch, tmp_path):
 
 def test_it_compiles_for_an_older_python():
     """An older Python must get as far as saying that it is too old."""
-    compile(Path(environment.__file__).read_text(), "environment.py", "exec", dont_inherit=True)
-    assert Path(environment.__file__).read_text().count("from __future__ import annotations") == 1
+    text = Path(environment.__file__).read_text()
+    tree = ast.parse(text, feature_version=(3, 8))
+    imported = {node.module for node in tree.body if isinstance(node, ast.ImportFrom)}
+    assert "__future__" in imported
