@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import AfterValidator, ConfigDict, FailFast, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from contracts.base import (
@@ -87,7 +87,7 @@ Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 SessionId = Annotated[str, Field(min_length=1, max_length=MAX_SESSION_ID_LENGTH)]
 Usd = Annotated[str, Field(description="Decimal US dollars.", examples=["0.000245"])]
 # One wrong part is enough: a list of half a million would be as many errors.
-ToolData = Annotated[list[dict[str, Any]], FailFast()]
+ToolData = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
 
 class Provider(WireModel):
