@@ -11,13 +11,13 @@ export NODE_COMPILE_CACHE := $(CURDIR)/.local/node
 
 .DEFAULT_GOAL := help
 .PHONY: help environment up down status logs reset test unit e2e check lint format types architecture \
-	lock contracts synth diff deploy bench
+	lock contracts synth diff bootstrap deploy bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' Makefile
 
 environment: ## make .venv and node_modules match the locks
-	@$(PYTHON) localstack/environment.py
+	@$(PYTHON) localstack/prepare.py
 
 up: ## start the whole system on this machine [MODEL=<Ollama model>] [CLOUD=localstack]
 	@$(PYTHON) localstack/up.py $(if $(MODEL),--model $(MODEL)) $(if $(CLOUD),--cloud $(CLOUD))
@@ -69,8 +69,11 @@ synth: environment ## templates of ENV (local, dev, staging, prod), checked by c
 diff: environment ## what `make deploy` would change
 	npx --no-install cdk diff -c env=$(ENV)
 
-deploy: environment ## put ENV into the AWS account of the current credentials
-	npx --no-install cdk deploy --all -c env=$(ENV)
+bootstrap: environment ## once per AWS account and region, before the first deployment
+	npx --no-install cdk bootstrap -c env=$(ENV)
+
+deploy: environment ## put ENV into the AWS account of the current credentials [STACK=ai: one stack]
+	npx --no-install cdk deploy $(if $(STACK),santaclaude-$(ENV)-$(STACK),--all) -c env=$(ENV)
 
 bench: environment ## the figures of docs/figures.md, each beside its limit
 	python -m bench

@@ -7,13 +7,12 @@ from infra.stacks.ai import AiStack
 from infra.stacks.foundation import FoundationStack
 
 app = cdk.App()
-environment = settings.load(app.node.try_get_context)
+try:
+    environment = settings.load(app.node.try_get_context)
+except settings.InvalidSettingError as error:
+    raise SystemExit(f"error: {error}") from None
 
-stacks = {
-    "foundation": FoundationStack,
-    "ai": AiStack,
-}
-for name, stack in stacks.items():
+for name, stack in {"foundation": FoundationStack, "ai": AiStack}.items():
     stack(
         app,
         f"{environment.prefix}-{name}",

@@ -4,8 +4,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from infra import bundling
-from infra.constructs.service_layers import COMMON_LOCK
+from infra.bundles import COMMON_LOCK, Bundle, DependencyBundle, Platform, SourceBundle
 
 AI_LOCK = "functions/ai/requirements.txt"
 
@@ -26,21 +25,19 @@ ENVIRONMENT = {
 }
 
 
-def bundles(platform: bundling.Platform) -> dict[str, bundling.Bundle]:
+def bundles(platform: Platform) -> dict[str, Bundle]:
     """By name: the function's code and its three layers."""
     return {
-        "code": bundling.SourceBundle(("functions/ai", "contracts"), platform=platform),
-        "layer servicekit": bundling.SourceBundle(
+        "code": SourceBundle(("functions/ai", "contracts"), platform=platform),
+        "layer servicekit": SourceBundle(
             ("layers/common/python/servicekit",), platform=platform, base="layers/common"
         ),
-        "layer common dependencies": bundling.DependencyBundle(COMMON_LOCK, platform=platform),
-        "layer ai dependencies": bundling.DependencyBundle(
-            AI_LOCK, platform=platform, provided=COMMON_LOCK
-        ),
+        "layer common dependencies": DependencyBundle(COMMON_LOCK, platform=platform),
+        "layer ai dependencies": DependencyBundle(AI_LOCK, platform=platform, provided=COMMON_LOCK),
     }
 
 
-def build(folder: Path, platform: bundling.Platform) -> Iterator[tuple[str, Path]]:
+def build(folder: Path, platform: Platform) -> Iterator[tuple[str, Path]]:
     """Build each bundle into a folder of its own; yields (name, folder)."""
     for name, bundle in bundles(platform).items():
         output = folder / name.replace(" ", "-")

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from bench.bundles import ENVIRONMENT, build
 from bench.figure import Figure
-from infra.bundling import NATIVE
+from infra.bundles import NATIVE
 
 _STARTS = 7
 _READY_SECONDS = 30.0

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bench.bundles import build, zipped_size
 from bench.figure import Figure
-from infra.bundling import LAMBDA
+from infra.bundles import LAMBDA
 
 _MEGABYTE = 1_000_000
 

@@ -1,8 +1,8 @@
 """Prepares `.venv` and `node_modules` from the locks, with nothing but Python 3.11+ and its venv.
 
-Run by `make` before everything else, and by `up.py`. Standard library only; quick when nothing has
-changed. What is missing on the machine is told in one line with its remedy; so that an older Python
-can say that it is too old, nothing newer than Python 3.8 stands here.
+Run by `prepare.py` before everything else. Standard library only; quick when nothing has changed.
+What is missing on the machine is told in one line with its remedy. Nothing newer than Python 3.8
+stands here: it may run on that and find a newer one.
 """
 
 from __future__ import annotations
@@ -24,7 +24,12 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 BIN = VENV / "bin"
 STAMP = VENV / ".prepared"
-LOCKS = (ROOT / "requirements-dev.txt", ROOT / "package-lock.json")
+LOCKS = (
+    ROOT / "requirements-dev.txt",
+    ROOT / "package-lock.json",
+    *sorted(ROOT.glob("layers/*/requirements.txt")),
+    *sorted(ROOT.glob("functions/*/requirements.txt")),
+)
 
 OLDEST = (3, 11)
 # Lambda's runtime here; the others follow, newest first.
@@ -74,6 +79,8 @@ def prepare() -> None:
         [BIN / "uv", "pip", "sync", "--quiet", "--require-hashes", LOCKS[0]],
         "the packages of requirements-dev.txt could not be installed",
     )
+    _step("wheels for Lambda's platform")
+    _run([BIN / "python", "-m", "scripts.fetch_wheels"], "the bundles' wheels could not be fetched")
     _step("CDK CLI from package-lock.json")
     _run(
         [BIN / "npm", "ci", "--no-audit", "--no-fund", "--loglevel", "error"],
@@ -204,7 +211,3 @@ _STARTED = time.monotonic()
 
 def _step(text: str) -> None:
     print(f"[{time.monotonic() - _STARTED:5.1f} s] {text}", flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -5,22 +5,21 @@ Prepares the environment with the standard library alone, then hands over to the
 
 import os
 import sys
-from typing import NoReturn
 
-import environment
+import prepare
 
 
-def hand_over() -> NoReturn:
+def hand_over():
     """Become `python -m localcloud up` in the virtual environment."""
+    import environment
+
     python = str(environment.BIN / "python")
-    variables = {
-        **os.environ,
-        "PYTHONPATH": str(environment.ROOT / "localstack"),
-        "PATH": f"{environment.BIN}{os.pathsep}{os.environ.get('PATH', '')}",
-    }
-    os.chdir(environment.ROOT)
-    os.execve(python, [python, "-m", "localcloud", "up", *sys.argv[1:]], variables)  # noqa: S606
+    variables = dict(os.environ)
+    variables["PYTHONPATH"] = str(environment.ROOT / "localstack")
+    variables["PATH"] = os.pathsep.join((str(environment.BIN), os.environ.get("PATH", "")))
+    os.chdir(str(environment.ROOT))
+    os.execve(python, [python, "-m", "localcloud", "up"] + sys.argv[1:], variables)
 
 
 if __name__ == "__main__":
-    sys.exit(environment.main() or hand_over())
+    sys.exit(prepare.main() or hand_over())

@@ -56,7 +56,10 @@ _GATEWAY_RESPONSES = {
     "THROTTLED": ("429", "throttled", "Too Many Requests"),
     "UNAUTHORIZED": ("401", "unauthorized", "Unauthorized"),
     "UNSUPPORTED_MEDIA_TYPE": ("415", "unsupported_media_type", "Unsupported Media Type"),
-    "DEFAULT_4XX": ("400", "bad_request", "Bad Request"),
+    "INVALID_API_KEY": ("403", "access_denied", "Forbidden"),
+    "WAF_FILTERED": ("403", "access_denied", "Forbidden"),
+    # What is left is a signature that names no key or lacks a part.
+    "DEFAULT_4XX": ("403", "refused", "Forbidden"),
     "DEFAULT_5XX": ("500", "internal_error", "Internal Server Error"),
 }
 
@@ -124,8 +127,7 @@ class ServiceApi(Construct):
             self.api.add_gateway_response(
                 response.title().replace("_", ""),
                 type=apigateway.ResponseType.of(response),
-                # The defaults stand for several statuses, which must not become one.
-                status_code=None if response.startswith("DEFAULT") else status,
+                status_code=status,
                 response_headers={"Content-Type": "'application/problem+json'"},
                 templates={"application/json": _problem(status, code, title)},
             )

@@ -3,9 +3,8 @@
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from infra.bundling import Bundle, DependencyBundle, Platform, SourceBundle, code
-
-COMMON_LOCK = "layers/common/requirements.txt"
+from infra.bundles import COMMON_LOCK, Bundle, DependencyBundle, Platform, SourceBundle
+from infra.bundling import code
 
 
 def service_layers(

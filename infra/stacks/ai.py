@@ -8,7 +8,7 @@ from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
-from infra import bundling, routes
+from infra import bundles, bundling, routes
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.request_context import RequestContextFunction
 from infra.constructs.service_api import STAGE, ServiceApi
@@ -31,7 +31,7 @@ class AiStack(Stack):
     ) -> None:
         super().__init__(scope, construct_id, **kwargs)  # type: ignore[arg-type]
         self._settings = settings
-        platform = bundling.NATIVE if settings.native_platform else bundling.LAMBDA
+        platform = bundles.NATIVE if settings.native_platform else bundles.LAMBDA
         name = f"{settings.prefix}-{_SERVICE}"
         self._table = ServiceTable(
             self, "Table", name=name, indexes=_INDEXES, retain=settings.retain_data
@@ -39,7 +39,7 @@ class AiStack(Stack):
         defaults = FunctionDefaults(
             service=_SERVICE,
             code=bundling.code(
-                bundling.SourceBundle(("functions/ai", "contracts"), platform=platform)
+                bundles.SourceBundle(("functions/ai", "contracts"), platform=platform)
             ),
             layers=service_layers(self, lock="functions/ai/requirements.txt", platform=platform),
             log_retention=settings.log_retention,

@@ -6,14 +6,16 @@ import sys
 import zipfile
 from pathlib import Path
 
+import environment
 import pytest
 
-from infra import bundling
-from infra.constructs.service_layers import COMMON_LOCK
+from bench.bundles import ENVIRONMENT
+from infra import bundles
+from infra.bundles import COMMON_LOCK, ROOT
 
 AI_LOCK = "functions/ai/requirements.txt"
 # The Lambda runtime's own platform, and this machine's.
-PLATFORMS = {"lambda": bundling.LAMBDA, "native": bundling.NATIVE}
+PLATFORMS = {"lambda": bundles.LAMBDA, "native": bundles.NATIVE}
 
 
 def contents(folder: Path) -> dict[str, str]:
@@ -24,8 +26,8 @@ def contents(folder: Path) -> dict[str, str]:
     }
 
 
-def source(platform=bundling.NATIVE):
-    return bundling.SourceBundle(("functions/ai", "contracts"), platform=platform)
+def source(platform=bundles.NATIVE):
+    return bundles.SourceBundle(("functions/ai", "contracts"), platform=platform)
 
 
 def test_code_is_packages_with_bytecode_twice_the_same(tmp_path):
@@ -45,19 +47,19 @@ def test_code_is_packages_with_bytecode_twice_the_same(tmp_path):
 def test_the_fingerprint_follows_content_and_platform(tmp_path, monkeypatch):
     before = source().fingerprint()
     assert before == source().fingerprint()
-    assert source(bundling.LAMBDA).fingerprint() != before
+    assert source(bundles.LAMBDA).fingerprint() != before
     package = tmp_path / "functions" / "ai"
     package.mkdir(parents=True)
     (package / "__init__.py").write_text("x = 1\n")
-    monkeypatch.setattr(bundling, "ROOT", tmp_path)
-    bundle = bundling.SourceBundle(("functions/ai",), platform=bundling.NATIVE)
+    monkeypatch.setattr(bundles, "ROOT", tmp_path)
+    bundle = bundles.SourceBundle(("functions/ai",), platform=bundles.NATIVE)
     first = bundle.fingerprint()
     (package / "__init__.py").write_text("x = 2\n")
     assert bundle.fingerprint() != first
 
 
 def test_dependencies_leave_out_what_the_common_layer_ships():
-    bundle = bundling.DependencyBundle(AI_LOCK, platform=bundling.NATIVE, provided=COMMON_LOCK)
+    bundle = bundles.DependencyBundle(AI_LOCK, platform=bundles.NATIVE, provided=COMMON_LOCK)
     requirements = bundle.requirements()
     assert "fastapi==" in requirements
     assert "pydantic==" not in requirements
@@ -67,9 +69,9 @@ def test_dependencies_leave_out_what_the_common_layer_ships():
 def test_a_failed_installation_says_why(tmp_path, monkeypatch):
     lock = tmp_path / "requirements.txt"
     lock.write_text("no-such-package-here==1.0 \\\n    --hash=sha256:" + "0" * 64 + "\n")
-    monkeypatch.setattr(bundling, "ROOT", tmp_path)
-    bundle = bundling.DependencyBundle("requirements.txt", platform=bundling.NATIVE)
-    with pytest.raises(bundling.BundlingError, match="no-such-package-here"):
+    monkeypatch.setattr(bundles, "ROOT", tmp_path)
+    bundle = bundles.DependencyBundle("requirements.txt", platform=bundles.NATIVE)
+    with pytest.raises(bundles.BundlingError, match="no-such-package-here"):
         bundle.build(tmp_path / "out")
 
 
@@ -77,9 +79,16 @@ def test_a_failed_installation_says_why(tmp_path, monkeypatch):
 def layers(request, tmp_path_factory):
     platform = PLATFORMS[request.param]
     folder = tmp_path_factory.mktemp(request.param)
-    bundling.DependencyBundle(COMMON_LOCK, platform=platform).build(folder)
-    bundling.DependencyBundle(AI_LOCK, platform=platform, provided=COMMON_LOCK).build(folder)
+    bundles.DependencyBundle(COMMON_LOCK, platform=platform).build(folder)
+    bundles.DependencyBundle(AI_LOCK, platform=platform, provided=COMMON_LOCK).build(folder)
     return request.param, folder / "python"
+
+
+def test_what_set_up_has_fetched_needs_no_network(tmp_path, monkeypatch):
+    for scheme in ("HTTP", "HTTPS", "ALL"):
+        monkeypatch.setenv(f"{scheme}_PROXY", "http://127.0.0.1:1")
+    bundles.DependencyBundle(COMMON_LOCK, platform=bundles.LAMBDA).install(tmp_path)
+    assert (tmp_path / "pydantic").is_dir()
 
 
 def test_wheels_are_the_targets(layers):
@@ -93,45 +102,55 @@ def test_wheels_are_the_targets(layers):
     assert not (folder / "bin").exists()
 
 
-@pytest.mark.parametrize("layers", ["native"], indirect=True)
-def test_functions_start_from_their_bundles_alone(layers, tmp_path):
-    """No package of this environment in reach: what is missing in a lock fails here."""
-    _, folder = layers
-    source().build(tmp_path)
-    bundling.SourceBundle(
-        ("layers/common/python/servicekit",), platform=bundling.NATIVE, base="layers/common"
-    ).build(tmp_path)
-    variables = {
-        "AWS_REGION": "us-east-1",
-        "ENVIRONMENT": "local",
-        "POWERTOOLS_SERVICE_NAME": "ai-service",
-        "POWERTOOLS_LOG_LEVEL": "INFO",
-        "TABLE_NAME": "table",
-        "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
-        "ADDITIONAL_MODELS": "",
-        "IDEMPOTENCY_WINDOW_SECONDS": "86400",
-        "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
-        "MODEL_IDLE_TIMEOUT_SECONDS": "60",
-    }
-    paths = [str(tmp_path), str(tmp_path / "python"), str(folder)]
+def start(python: str, paths: list[Path]) -> None:
+    """Import both functions with `python`, with nothing but `paths` in reach."""
     for module in ("api", "stream"):
         code = (
-            f"import sys; sys.path[:0] = {paths!r}; "
+            f"import sys; sys.path[:0] = {[str(path) for path in paths]!r}; "
             f"import functions.ai.entrypoints.{module} as m; print(m.__file__)"
         )
         result = subprocess.run(
-            [sys.executable, "-I", "-S", "-c", code],
-            env=variables,
+            [python, "-I", "-S", "-c", code],
+            env=ENVIRONMENT,
             capture_output=True,
             text=True,
             check=False,
         )
         assert result.returncode == 0, result.stderr
-        assert result.stdout.startswith(str(tmp_path))
+        assert result.stdout.startswith(str(paths[0]))
+
+
+@pytest.mark.parametrize("layers", ["native"], indirect=True)
+def test_functions_start_from_their_bundles_alone(layers, tmp_path):
+    """No package of this environment in reach: what is missing in a lock fails here."""
+    _, folder = layers
+    source().build(tmp_path)
+    bundles.SourceBundle(
+        ("layers/common/python/servicekit",), platform=bundles.NATIVE, base="layers/common"
+    ).build(tmp_path)
+    start(sys.executable, [tmp_path, tmp_path / "python", folder])
+
+
+def pythons() -> dict[str, str]:
+    """Interpreters of this machine that the project runs on, one a version, this one included."""
+    found = {"{}.{}".format(*sys.version_info[:2]): sys.executable}
+    for python in environment._candidates():
+        version = environment._version(Path(python))
+        if version and version >= environment.OLDEST:
+            found.setdefault("{}.{}".format(*version), python)
+    return found
+
+
+@pytest.mark.parametrize(("version", "python"), sorted(pythons().items()))
+def test_functions_start_on_every_python_from_3_11_on(version, python, tmp_path):
+    platform = bundles.Platform(python=version, uv_platform=None)
+    for lock, provided in ((COMMON_LOCK, None), (AI_LOCK, COMMON_LOCK)):
+        bundles.DependencyBundle(lock, platform=platform, provided=provided).build(tmp_path)
+    start(python, [ROOT, ROOT / "layers/common/python", tmp_path / "python"])
 
 
 def test_zipped_code_is_small(tmp_path):
-    source(bundling.LAMBDA).build(tmp_path / "code")
+    source(bundles.LAMBDA).build(tmp_path / "code")
     archive = tmp_path / "code.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for path in sorted((tmp_path / "code").rglob("*")):
