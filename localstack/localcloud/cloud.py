@@ -12,6 +12,10 @@ class Cloud(Protocol):
         """Whether it runs, with the settings of this command."""
         ...
 
+    def require(self) -> None:
+        """Raise LocalCloudError when this machine lacks what it needs; nothing is changed."""
+        ...
+
     def start(self) -> None:
         """Start it and wait until it answers.
 
@@ -34,5 +38,8 @@ class Cloud(Protocol):
         ...
 
     def remove_state(self) -> None:
-        """Remove what it keeps outside the state directory; it does not run."""
+        """Remove what it keeps outside the state directory; it does not run.
+
+        Raises LocalCloudError, naming what is left, when it cannot.
+        """
         ...

@@ -4,7 +4,7 @@ import http.client
 import time
 from collections.abc import Iterable
 from contextlib import ExitStack, suppress
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from localcloud import deployment, discovery, ollama, ports, process, seed, streaming
 from localcloud.aws import Aws
@@ -59,8 +59,11 @@ class LocalCloud:
             # What could not be saved goes now anyway.
             with suppress(LocalCloudError):
                 self._stop()
-            _last_cloud(self._settings, self._state).remove_state()
-            self._state.remove()
+            try:
+                for name in get_args(CloudName):
+                    _cloud(name, self._settings, self._state).remove_state()
+            finally:
+                self._state.remove()
 
     def status(self) -> int:
         """Print what runs and where. Returns the exit code: 0 when all of it runs, else 3."""
@@ -159,6 +162,8 @@ class _Up:
 
     def _replace_cloud(self, undo: ExitStack) -> None:
         """Start the emulator, after stopping what an earlier or half-finished start left."""
+        # While what runs goes on running.
+        self._cloud.require()
         self._door.stop()
         deployment.end_leftover_tool(self._state.run)
         try:

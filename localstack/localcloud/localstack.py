@@ -13,6 +13,10 @@ from localcloud.settings import ROOT, LocalSettings
 from localcloud.state import StateDirectory
 
 COMPOSE_FILE = ROOT / "localstack" / "docker-compose.yml"
+_PROJECT = "santaclaude-local"
+_VOLUME = f"{_PROJECT}_localstack"
+# In the state directory's `run` from the first start on: before it there is nothing to ask for.
+_STARTED_FILE = "localstack.started"
 _TOKEN = "LOCALSTACK_AUTH_TOKEN"  # noqa: S105 - the name of the variable, not a token
 
 
@@ -28,6 +32,7 @@ class LocalStack:
         self._state = state
         self._env_file = env_file
         self._log = state.logs / "localstack.log"
+        self._started = state.run / _STARTED_FILE
 
     def command(self, *arguments: str) -> list[str]:
         """The `docker compose` command for our file and project."""
@@ -35,7 +40,7 @@ class LocalStack:
             "docker",
             "compose",
             "--project-name",
-            "santaclaude-local",
+            _PROJECT,
             "--file",
             str(COMPOSE_FILE),
             *arguments,
@@ -51,7 +56,7 @@ class LocalStack:
 
     def running(self) -> bool:
         """Whether its container runs."""
-        if shutil.which("docker") is None:
+        if not self._started.exists() or shutil.which("docker") is None:
             return False
         answer = subprocess.run(
             self.command("ps", "--services", "--status", "running"),
@@ -62,14 +67,19 @@ class LocalStack:
         )
         return answer.returncode == 0 and "localstack" in answer.stdout.split()
 
-    def start(self) -> None:
-        """Start the container and wait until it is healthy."""
-        self._require_engine()
+    def require(self) -> None:
+        """Raise LocalCloudError without an engine that runs, Compose or a token."""
+        _require_engine("Install and start Docker, or leave CLOUD out: MiniStack needs neither.")
         if not self._token():
             raise LocalCloudError(
                 f"LocalStack needs {_TOKEN}.",
                 "Put the token of your LocalStack account into the environment or into .env.",
             )
+
+    def start(self) -> None:
+        """Start the container and wait until it is healthy."""
+        self.require()
+        self._started.touch()
         self._run("up", "--detach", "--wait")
 
     def save(self) -> None:
@@ -81,20 +91,13 @@ class LocalStack:
             self._run("down")
 
     def remove_state(self) -> None:
-        """Remove the volume."""
-        if shutil.which("docker") is not None:
+        """Remove the volume, if there ever was one."""
+        if self._started.exists():
+            _require_engine(f"Its volume is left: `docker volume rm {_VOLUME}` removes it.")
             self._run("down", "--volumes")
 
     def _token(self) -> str:
         return os.environ.get(_TOKEN) or dotenv_values(self._env_file).get(_TOKEN) or ""
-
-    def _require_engine(self) -> None:
-        remedy = "Install and start Docker, or leave CLOUD out: MiniStack needs neither."
-        if shutil.which("docker") is None:
-            raise LocalCloudError("LocalStack needs Docker, which is not installed.", remedy)
-        answer = subprocess.run(["docker", "info"], capture_output=True, check=False)
-        if answer.returncode:
-            raise LocalCloudError("LocalStack needs Docker, whose engine does not run.", remedy)
 
     def _run(self, *arguments: str) -> None:
         descriptor = open_log(self._log)
@@ -114,3 +117,16 @@ class LocalStack:
                 f"`docker compose {arguments[0]}` failed: {last_line(self._log)}",
                 f"The whole log is {self._log}.",
             )
+
+
+def _require_engine(remedy: str) -> None:
+    if shutil.which("docker") is None:
+        raise LocalCloudError("LocalStack needs Docker, which is not installed.", remedy)
+    if not _succeeds("docker", "info"):
+        raise LocalCloudError("LocalStack needs Docker, whose engine does not run.", remedy)
+    if not _succeeds("docker", "compose", "version"):
+        raise LocalCloudError("LocalStack needs Docker's Compose, which is not installed.", remedy)
+
+
+def _succeeds(*command: str) -> bool:
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -74,6 +74,9 @@ class MiniStack:
         record = process.find(self._state.run, self.name)
         return record is not None and record.configuration == self._configuration()
 
+    def require(self) -> None:
+        """Nothing: it comes with the virtual environment."""
+
     def start(self) -> None:
         """Start it and wait until it answers."""
         port = self._settings.cloud_port

@@ -10,8 +10,9 @@ import pytest
 from localcloud import commands, localstack, process
 from localcloud.commands import LocalCloud
 from localcloud.door.child import SOCKETS_PREFIX
+from localcloud.errors import LocalCloudError
 from localcloud.settings import load
-from localcloud.state import StateDirectory, write_json
+from localcloud.state import StateDirectory, read_json, write_json
 
 
 @pytest.fixture
@@ -46,6 +47,8 @@ def test_reset_removes_localstacks_volume_too(cloud, state, monkeypatch):
     composed = []
 
     def run(command, **options):
+        if "--project-name" not in command:
+            return subprocess.CompletedProcess(command, 0, "", "")
         assert options["env"]["LOCALSTACK_AUTH_TOKEN"]
         if "ps" in command:
             return subprocess.CompletedProcess(command, 0, "" if composed else "localstack\n", "")
@@ -55,6 +58,7 @@ def test_reset_removes_localstacks_volume_too(cloud, state, monkeypatch):
     monkeypatch.setattr(localstack.shutil, "which", lambda _name: "/usr/bin/docker")
     monkeypatch.setattr(localstack.subprocess, "run", run)
     write_json(state.run / "cloud.json", {"name": "localstack", "model": None})
+    (state.run / "localstack.started").touch()
     assert cloud.down()
     assert composed == [["down"]]
     cloud.reset()
@@ -77,6 +81,63 @@ def test_the_application_of_a_door_that_was_killed_is_ended_with_its_socket(clou
     assert not left.identity.alive()
     assert not sockets.exists()
     assert list(state.run.glob("streamed-*")) == []
+
+
+@pytest.fixture
+def stopped_engine(monkeypatch):
+    """Docker's command without its engine, as on a machine where it is switched off."""
+    monkeypatch.setattr(localstack.shutil, "which", lambda _name: "/usr/bin/docker")
+    monkeypatch.setattr(
+        localstack.subprocess,
+        "run",
+        lambda command, **_: subprocess.CompletedProcess(command, 1, "", ""),
+    )
+
+
+@pytest.fixture
+def running(state):
+    """Processes in the place of the emulator and of the front door."""
+    started = [
+        process.start(
+            state.run,
+            name=name,
+            command=["sleep", "60"],
+            env={"PATH": os.defpath},
+            cwd=state.root,
+            log=state.logs / f"{name}.log",
+            configuration="",
+        )
+        for name in ("ministack", "door")
+    ]
+    yield started
+    for record in started:
+        process.kill(record.identity)
+
+
+@pytest.mark.usefixtures("stopped_engine")
+def test_localstack_without_an_engine_leaves_everything_as_it_is(cloud, state, running):
+    write_json(state.run / "cloud.json", {"name": "ministack", "model": None})
+    with pytest.raises(LocalCloudError, match="engine does not run"):
+        cloud.up("localstack")
+    assert all(record.identity.alive() for record in running)
+    assert read_json(state.run / "cloud.json")["name"] == "ministack"
+
+
+@pytest.mark.usefixtures("stopped_engine")
+def test_a_localstack_that_never_started_is_in_nobodys_way(cloud, state):
+    write_json(state.run / "cloud.json", {"name": "localstack", "model": None})
+    assert not cloud.down()
+    cloud.reset()
+    assert not (state.run / "cloud.json").exists()
+
+
+@pytest.mark.usefixtures("stopped_engine")
+def test_reset_names_the_volume_that_it_cannot_remove(cloud, state):
+    write_json(state.run / "cloud.json", {"name": "ministack", "model": None})
+    (state.run / "localstack.started").touch()
+    with pytest.raises(LocalCloudError, match="docker volume rm santaclaude-local_localstack"):
+        cloud.reset()
+    assert not state.run.exists()
 
 
 def test_the_lines_to_try_are_lines_of_a_shell():

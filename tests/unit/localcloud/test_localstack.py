@@ -98,8 +98,13 @@ def test_no_docker_is_said_with_the_way_out(cloud, monkeypatch):
         cloud.start()
 
 
-def answer(code):
-    return lambda command, **_: subprocess.CompletedProcess(command, code, "", "")
+def answer(code, *, but=None):
+    """Docker's answer to every command; `but` names one that fails."""
+
+    def run(command, **_):
+        return subprocess.CompletedProcess(command, 1 if but in command else code, "", "")
+
+    return run
 
 
 def test_a_stopped_engine_is_said(cloud, monkeypatch):
@@ -107,6 +112,21 @@ def test_a_stopped_engine_is_said(cloud, monkeypatch):
     monkeypatch.setattr(localstack.subprocess, "run", answer(1))
     with pytest.raises(LocalCloudError, match="engine does not run"):
         cloud.start()
+
+
+def test_an_engine_without_compose_is_said(cloud, monkeypatch):
+    monkeypatch.setattr(localstack.shutil, "which", lambda _name: "/usr/bin/docker")
+    monkeypatch.setattr(localstack.subprocess, "run", answer(0, but="compose"))
+    with pytest.raises(LocalCloudError, match="Compose, which is not installed"):
+        cloud.require()
+
+
+def test_what_never_started_is_not_asked_of_docker(cloud, monkeypatch):
+    monkeypatch.setattr(localstack.shutil, "which", lambda _name: "/usr/bin/docker")
+    monkeypatch.setattr(localstack.subprocess, "run", lambda *_, **__: pytest.fail("asked"))
+    assert not cloud.running()
+    cloud.stop()
+    cloud.remove_state()
 
 
 def test_a_missing_token_is_said_before_anything_starts(cloud, monkeypatch):
