@@ -10,6 +10,8 @@ from localcloud.state import StateDirectory
 
 # Functions inherit MiniStack's environment, so a person's keys and proxies must not be in it.
 _KEPT = ("LANG", "LC_ALL", "LC_CTYPE", "TZ", "USER", "LOGNAME")
+# What one person's shells differ in: no reason to start anew what runs.
+OF_THE_SHELL = (*_KEPT, "PATH")
 _KEPT_FOR_DOWNLOADS = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
 
 

@@ -141,13 +141,17 @@ class MiniStack:
         """Nothing: all of it lies in the state directory."""
 
     def _configuration(self) -> str:
+        variables = self.environment()
+        for name in environment.OF_THE_SHELL:
+            variables.pop(name, None)
         described = json.dumps(
             [
                 version("ministack"),
                 sys.version,
+                sys.prefix,
                 str(ROOT),
                 Path(guard.__file__).read_text(encoding="utf-8"),
-                self.environment(),
+                variables,
             ],
             sort_keys=True,
         )

@@ -91,6 +91,15 @@ def test_other_settings_need_a_new_start(ministack, state):
     assert not MiniStack(load(env_file=None, model="llama3.2"), state).running()
 
 
+@pytest.mark.parametrize("variable", ["PATH", "LANG", "LC_ALL", "TZ", "USER"])
+def test_another_shell_needs_no_new_start(ministack, monkeypatch, variable):
+    """It would cut the streams of those who use it."""
+    made = ministack()
+    made.start()
+    monkeypatch.setenv(variable, "another")
+    assert made.running()
+
+
 def test_a_crash_is_told_once(ministack, state):
     made = ministack()
     made.start()
