@@ -1,13 +1,17 @@
 """DynamoDB at its worst: throttled, conflicting, half done."""
 
+import asyncio
+import itertools
 import json
+import threading
+import time
 from dataclasses import replace
 from datetime import timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from botocore.exceptions import EndpointConnectionError
+from botocore.exceptions import ClientError, EndpointConnectionError
 
 from functions.ai.bootstrap import dynamodb_storage
 from functions.ai.domain.errors import SessionBusyError, SessionNotFoundError
@@ -22,6 +26,7 @@ from servicekit.dynamodb import (
     Put,
     TransactionRefusedError,
     Update,
+    WriteConflictError,
 )
 from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import LEASE_SECONDS, Claim, Idempotency, Request
@@ -31,6 +36,7 @@ from tests.integration.conftest import TABLE
 pytestmark = pytest.mark.anyio
 
 NEW = Expression("attribute_not_exists(pk)")
+WRITERS = 40
 
 
 class Interference:
@@ -61,6 +67,38 @@ class Interference:
         if isinstance(answer, Exception):
             raise answer
         return answer
+
+
+class Contested:
+    """Clients whose transactions take a while, and refuse each other meanwhile as DynamoDB's do."""
+
+    def __init__(self, make: Any) -> None:
+        self.conflicts = 0
+        self._in_hand = threading.Lock()
+        self._make = make
+
+    def make_client(self) -> Any:
+        client = self._make()
+        call = client._make_api_call
+
+        def contend(operation: str, arguments: Any) -> Any:
+            if operation != "TransactWriteItems":
+                return call(operation, arguments)
+            if not self._in_hand.acquire(blocking=False):
+                self.conflicts += 1
+                answer = {
+                    "Error": {"Code": "TransactionCanceledException", "Message": ""},
+                    "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}],
+                }
+                raise ClientError(answer, operation)
+            try:
+                time.sleep(0.005)
+                return call(operation, arguments)
+            finally:
+                self._in_hand.release()
+
+        client._make_api_call = contend
+        return client
 
 
 @pytest.fixture
@@ -163,6 +201,18 @@ async def test_a_failed_condition_is_not_tried_again(client, table):
     assert interference.calls == 1
 
 
+async def test_a_writer_that_knows_better_is_told_of_the_first_conflict(client, table):
+    interference = Interference(client, "TransactWriteItems")
+    interference.fail("TransactionInProgressException")
+    interference.cancel("TransactionConflict")
+    with pytest.raises(WriteConflictError):
+        await table.transact([Put(item("a"), NEW)], attempts=1)
+    # Its own transaction in progress is none: that one is asked after until it is decided.
+    assert interference.calls == 2
+    assert len({request["ClientRequestToken"] for request in interference.requests}) == 1
+    assert await table.get(item("a")) is None
+
+
 async def test_conflicts_without_end_end(client, table):
     interference = Interference(client, "TransactWriteItems")
     interference.fail("TransactionInProgressException", times=100)
@@ -233,11 +283,55 @@ async def test_the_counter_stops_at_the_last_id(table):
     assert await counter.draw("session", 50) == MAX_INTEGER_ID - 49
 
 
-async def test_a_session_that_others_write_to_without_end_is_busy(client, storage):
+@pytest.mark.parametrize("reason", ["ConditionalCheckFailed", "TransactionConflict"])
+async def test_a_session_that_others_write_to_without_end_is_busy(
+    client, storage, monkeypatch, reason
+):
     stored, _ = await storage.sessions.create(session(), [], None)
-    Interference(client, "TransactWriteItems").cancel("ConditionalCheckFailed", "None", times=100)
-    with pytest.raises(SessionBusyError):
-        await storage.sessions.append(stored, draft(), None, only_active=True)
+    others = Interference(client, "TransactWriteItems")
+    others.cancel(reason, "None", times=100_000)
+    monkeypatch.setattr("functions.ai.adapters.dynamodb._PATIENCE_SECONDS", 0.2)
+    monkeypatch.setattr("functions.ai.adapters.dynamodb._PATIENCE_OF_ANSWERS_SECONDS", 0.4)
+    for only_active, patience in ((True, 0.2), (False, 0.4)):
+        began = time.monotonic()
+        with pytest.raises(SessionBusyError):
+            await storage.sessions.append(stored, draft(), None, only_active=only_active)
+        assert time.monotonic() - began >= patience
+
+
+@pytest.mark.parametrize("reason", ["ConditionalCheckFailed", "TransactionConflict"])
+async def test_a_message_is_stored_however_often_others_were_faster(client, storage, reason):
+    stored, _ = await storage.sessions.create(session(), [], None)
+    others = Interference(client, "TransactWriteItems")
+    others.cancel(reason, "None", times=40)
+    _, message = await storage.sessions.append(stored, draft(), None, only_active=True)
+    assert message.sequence == 1
+    assert others.calls == 41
+
+
+async def test_many_writers_of_one_session_lose_nothing(make_client):
+    """Each with connections of its own, as each instance of a function has."""
+    contested = Contested(make_client)
+    rivals = [dynamodb_storage(TABLE, contested.make_client) for _ in range(WRITERS)]
+    numbers = itertools.count(1)
+    stored, _ = await rivals[0].sessions.create(session(), [], None)
+
+    async def turn(rival):
+        for only_active in (True, False):
+            message = replace(draft(), number=next(numbers))
+            await rival.sessions.append(stored, message, None, only_active=only_active)
+
+    try:
+        await asyncio.gather(*(turn(rival) for rival in rivals))
+        messages = [m async for m in rivals[0].sessions.messages(stored)]
+        end = await rivals[0].sessions.get("s1")
+    finally:
+        for rival in rivals:
+            rival.close()
+    assert [m.sequence for m in messages] == list(range(1, 2 * WRITERS + 1))
+    assert {m.draft.number for m in messages} == set(range(1, 2 * WRITERS + 1))
+    assert end.next_sequence == 2 * WRITERS + 1
+    assert contested.conflicts > WRITERS
 
 
 @pytest.mark.parametrize("operation", ["Query", "BatchWriteItem", "DeleteItem"])

@@ -8,7 +8,7 @@
 | sessions of a user          | Query on gsi2, newest first; filtered where a project is given  |
 | start a session             | TransactWriteItems: session, messages, idempotency record       |
 | add a message               | TransactWriteItems: next_sequence if nobody moved it, message,  |
-|                             | idempotency record                                              |
+|                             | idempotency record; again, behind the new end, if somebody did  |
 | change a session            | UpdateItem, if it exists                                        |
 | delete a session            | UpdateItem (invisible), Query, BatchWriteItem, DeleteItem       |
 | is the table there          | GetItem of a key that is never written                          |
@@ -17,6 +17,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -50,12 +51,20 @@ from servicekit.dynamodb import (
     Update,
     Value,
     Write,
+    WriteConflictError,
     claim_write,
 )
 from servicekit.paging import InvalidCursorError
 
-_ATTEMPTS = 10
+_PATIENCE_SECONDS = 10.0
+"""How long a message waits for its turn: its sender can repeat it, and API Gateway waits 29 s."""
+
+_PATIENCE_OF_ANSWERS_SECONDS = 25.0
+"""The same of an answer, which nobody can repeat: within the minute that `chat` leaves for it."""
+
 _BACKOFF_SECONDS = 0.02
+_MAX_BACKOFF_SECONDS = 1.0
+_MAX_DOUBLINGS = 10
 _MAX_PAGES_OF_A_LISTING = 20
 _ITEMS_OF_A_FILTERED_PAGE = 100
 _NEW = Expression("attribute_not_exists(pk)")
@@ -101,7 +110,10 @@ class DynamoSessions:
         only_active: bool,
     ) -> tuple[Session, Message]:
         """See `ports.SessionStore`."""
-        for attempt in range(_ATTEMPTS):
+        clock = asyncio.get_running_loop().time
+        patience = _PATIENCE_SECONDS if only_active else _PATIENCE_OF_ANSWERS_SECONDS
+        deadline = clock() + patience
+        for attempt in itertools.count():
             message = _place(session, session.next_sequence, draft)
             writes: list[Write] = [
                 _advance(session, message, only_active=only_active),
@@ -110,12 +122,13 @@ class DynamoSessions:
             if settlement:
                 writes.append(claim_write(settlement([message])))
             try:
-                await self._table.transact(writes)
+                # After a conflict the place is as good as taken: it is not tried again as it is.
+                await self._table.transact(writes, attempts=1)
             except TransactionRefusedError as refused:
                 if len(writes) - 1 in refused.failed and settlement:
                     raise ClaimLostError(retry_after=1) from None
-                session = await self._reloaded(session.session_id, only_active=only_active)
-                await asyncio.sleep(random.uniform(0, _BACKOFF_SECONDS * (attempt + 1)))  # noqa: S311
+            except WriteConflictError:
+                pass
             else:
                 moved = replace(
                     session,
@@ -123,6 +136,12 @@ class DynamoSessions:
                     updated_at=draft.created_at,
                 )
                 return moved, message
+            pause = _pause(attempt)
+            if clock() + pause > deadline:
+                break
+            await asyncio.sleep(pause)
+            # Only now: what was read before the pause would be out of date.
+            session = await self._reloaded(session.session_id, only_active=only_active)
         raise SessionBusyError(retry_after=1)
 
     async def change(self, session_id: str, changes: SessionChanges) -> Session:
@@ -250,6 +269,12 @@ class DynamoSessions:
             )
             if page.last_key is None:
                 return
+
+
+def _pause(attempt: int) -> float:
+    # Full jitter: waiting equally long would let the same rivals meet again.
+    longest = _BACKOFF_SECONDS * 2 ** min(attempt, _MAX_DOUBLINGS)
+    return random.uniform(0, min(longest, _MAX_BACKOFF_SECONDS))  # noqa: S311
 
 
 def _place(session: Session, sequence: int, draft: Draft) -> Message:

@@ -33,7 +33,6 @@ BATCH_SIZE = 25
 _WORKERS = 16
 _ATTEMPTS = 6
 _BACKOFF_SECONDS = 0.025
-_TRANSIENT_CODES = frozenset({"TransactionConflictException", "TransactionInProgressException"})
 _TRANSIENT_REASONS = frozenset(
     {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 )
@@ -54,6 +53,10 @@ class TransactionRefusedError(Exception):
     def __init__(self, failed: frozenset[int]) -> None:
         super().__init__()
         self.failed = failed
+
+
+class WriteConflictError(StoreUnavailableError):
+    """Whenever it was tried, another transaction had an item in hand: nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,11 +186,15 @@ class DynamoTable:
             from_attributes(last_key) if last_key else None,
         )
 
-    async def transact(self, writes: Sequence[Write]) -> None:
-        """All of `writes` or none. Raises `TransactionRefusedError`."""
+    async def transact(self, writes: Sequence[Write], *, attempts: int = _ATTEMPTS) -> None:
+        """All of `writes` or none, tried `attempts` times while other transactions are in the way.
+
+        Raises `TransactionRefusedError` and `WriteConflictError`.
+        """
         await self._write(
             "transact_write_items",
             table=False,
+            attempts=attempts,
             TransactItems=[self._transact_item(write) for write in writes],
             # The same for every try: one that got through unnoticed is not done twice.
             ClientRequestToken=new_ulid(),
@@ -222,13 +229,22 @@ class DynamoTable:
             case Update():
                 return {"Update": {**arguments, "Key": to_attributes(write.key)}}
 
-    async def _write(self, operation: str, *, table: bool = True, **arguments: Any) -> Any:
+    async def _write(
+        self, operation: str, *, table: bool = True, attempts: int = _ATTEMPTS, **arguments: Any
+    ) -> Any:
         """Calls until no transaction is in the way: those conflicts the SDK does not retry."""
+        conflicts = 0
         for attempt in range(_ATTEMPTS):
             try:
                 return await self._call(operation, table=table, **arguments)
-            except _ConflictError:
-                await _back_off(attempt)
+            except WriteConflictError:
+                conflicts += 1
+                if conflicts == attempts:
+                    raise
+            except _InProgressError:
+                # It may take effect yet: only the same call again can tell.
+                pass
+            await _back_off(attempt)
         raise StoreUnavailableError(retry_after=1)
 
     async def _call(self, operation: str, *, table: bool = True, **arguments: Any) -> Any:
@@ -255,9 +271,11 @@ class DynamoTable:
                 if failed:
                     raise TransactionRefusedError(frozenset(failed)) from None
                 if _TRANSIENT_REASONS.issuperset(reasons):
-                    raise _ConflictError from None
-            if code in _TRANSIENT_CODES:
-                raise _ConflictError from None
+                    raise WriteConflictError(retry_after=1) from None
+            if code == "TransactionConflictException":
+                raise WriteConflictError(retry_after=1) from None
+            if code == "TransactionInProgressException":
+                raise _InProgressError from None
             _logger.exception(
                 "dynamodb refused",
                 extra={"operation": operation, "aws_code": code, "reasons": reasons},
@@ -433,8 +451,8 @@ def _record_from(item: Mapping[str, Any]) -> Record:
     )
 
 
-class _ConflictError(Exception):
-    """Another transaction had an item in hand; the same call may pass later."""
+class _InProgressError(Exception):
+    """The same transaction is being worked on: its answer was lost and it was sent once more."""
 
 
 async def _back_off(attempt: int) -> None:
