@@ -12,6 +12,10 @@ class Cloud(Protocol):
         """Whether it runs, with the settings of this command."""
         ...
 
+    def alive(self) -> bool:
+        """Whether it runs, with whatever settings."""
+        ...
+
     def require(self) -> None:
         """Raise LocalCloudError when this machine lacks what it needs; nothing is changed."""
         ...

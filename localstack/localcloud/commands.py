@@ -10,13 +10,14 @@ from localcloud import deployment, discovery, ollama, ports, process, seed, stre
 from localcloud.aws import Aws
 from localcloud.cloud import Cloud
 from localcloud.door.plan import Plan
+from localcloud.door.server import DRAIN_SECONDS
 from localcloud.errors import LocalCloudError
 from localcloud.frontdoor import NAME as DOOR
 from localcloud.frontdoor import FrontDoor
 from localcloud.localstack import LocalStack
 from localcloud.lock import exclusive
 from localcloud.ministack import MiniStack
-from localcloud.progress import Progress
+from localcloud.progress import Progress, say
 from localcloud.settings import STAGE, LocalSettings
 from localcloud.state import StateDirectory, read_json, write_json
 
@@ -68,7 +69,7 @@ class LocalCloud:
     def status(self) -> int:
         """Print what runs and where. Returns the exit code: 0 when all of it runs, else 3."""
         if not self._state.exists():
-            print("The local cloud is not running: `make up` starts it.")
+            say("The local cloud is not running: `make up` starts it.")
             return NOT_RUNNING
         cloud = _last_cloud(self._settings, self._state)
         rows = []
@@ -79,28 +80,26 @@ class LocalCloud:
             rows[0] = (cloud.name, "container runs" if cloud.running() else "not running")
         plan = self._door.current_plan()
         for name, text in rows:
-            print(f"{name:<12} {text}")
+            say(f"{name:<12} {text}")
         if plan is None or any(text == "not running" for _, text in rows):
-            print("The local cloud is not running: `make up` starts it.")
+            say("The local cloud is not running: `make up` starts it.")
             return NOT_RUNNING
-        print(f"AWS          {plan.endpoint}")
+        say(f"AWS          {plan.endpoint}")
         for service in plan.services:
-            print(f"{service.name:<12} http://localhost:{service.port}  ", end="")
-            if service.api_id:
-                print(f"(API: {plan.endpoint}/_aws/execute-api/{service.api_id}/{STAGE})")
-            else:
-                print("(not deployed)")
-        print(ollama.describe(self._settings_in_use(), cloud.name))
+            api = f"API: {plan.endpoint}/_aws/execute-api/{service.api_id}/{STAGE}"
+            note = api if service.api_id else "not deployed"
+            say(f"{service.name:<12} http://localhost:{service.port}  ({note})")
+        say(ollama.describe(self._settings_in_use(), cloud.name))
         return 0
 
     def _stop(self) -> bool:
         cloud = _last_cloud(self._settings, self._state)
-        ran = self._door.running() or process.find(self._state.run, cloud.name) is not None
-        ran = ran or (isinstance(cloud, LocalStack) and cloud.running())
+        progress = Progress()
+        ran = self._door.running() or cloud.alive()
         # Of an `up` that was killed.
         ran = deployment.end_leftover_tool(self._state.run) or ran
-        self._door.stop()
-        cloud.stop()
+        _stop_door(self._door, progress)
+        _stop_cloud(cloud, progress)
         return ran
 
     def _settings_in_use(self) -> LocalSettings:
@@ -156,7 +155,7 @@ class _Up:
             return False
         self._seed()
         self._check_health(plan)
-        print("The local cloud is already running, and nothing has changed.")
+        say("The local cloud is already running, and nothing has changed.")
         self._say_what_to_try(plan)
         return True
 
@@ -164,21 +163,33 @@ class _Up:
         """Start the emulator, after stopping what an earlier or half-finished start left."""
         # While what runs goes on running.
         self._cloud.require()
-        self._door.stop()
+        last = _last_cloud(self._settings, self._state)
+        self._require_free_ports(last)
+        _stop_door(self._door, self._progress)
         deployment.end_leftover_tool(self._state.run)
         try:
-            _last_cloud(self._settings, self._state).stop()
+            _stop_cloud(last, self._progress)
         except LocalCloudError as error:
             self._progress.step(error.reason)
-        self._door.require_free_ports()
-        if self._cloud.name == "localstack":
-            port = self._settings.cloud_port
-            ports.require_free(port, variable="LOCAL_CLOUD_PORT", purpose="the emulated AWS")
-        started = {"name": self._cloud.name, "model": self._settings.model}
+        started = {
+            "name": self._cloud.name,
+            "model": self._settings.model,
+            "port": self._settings.cloud_port,
+        }
         write_json(self._state.run / _CLOUD_FILE, started)
         self._progress.step(f"Starting {self._cloud.name} on {self._settings.endpoint}")
-        undo.callback(self._cloud.stop)
+        undo.callback(_stop_cloud, self._cloud, self._progress)
         self._cloud.start()
+
+    def _require_free_ports(self, last: Cloud) -> None:
+        """Raise LocalCloudError for a port that neither is free nor will be when `last` stops."""
+        held = self._door.held_ports()
+        port = self._settings.cloud_port
+        if last.alive():
+            held.add(_last_start(self._state).get("port", port))
+        if port not in held:
+            ports.require_free(port, variable="LOCAL_CLOUD_PORT", purpose="the emulated AWS")
+        self._door.require_free_ports(held=held)
 
     def _deployed_plan(self) -> Plan:
         if self._deployment.is_current():
@@ -194,10 +205,10 @@ class _Up:
     def _replace_door(self, plan: Plan, undo: ExitStack) -> None:
         if self._door.current_plan() == plan:
             return
-        self._door.stop()
+        _stop_door(self._door, self._progress)
         self._door.require_free_ports()
         self._progress.step("Starting the front door")
-        undo.callback(self._door.stop)
+        undo.callback(_stop_door, self._door, self._progress)
         self._door.start(plan)
 
     def _seed(self) -> None:
@@ -217,17 +228,17 @@ class _Up:
                 )
 
     def _say_what_to_try(self, plan: Plan) -> None:
-        print()
+        say()
         for service in plan.services:
             where = f"http://localhost:{service.port}"
-            print(f"  {service.health_name:<22} {where if service.api_id else 'not deployed yet'}")
-        print(f"\n{ollama.describe(self._settings, self._cloud.name)}")
+            say(f"  {service.health_name:<22} {where if service.api_id else 'not deployed yet'}")
+        say(f"\n{ollama.describe(self._settings, self._cloud.name)}")
         ai = next(service for service in plan.services if service.name == "ai")
         if ai.api_id:
-            print()
-            print("Try:")
+            say()
+            say("Try:")
             for line in _first_calls(f"http://localhost:{ai.port}"):
-                print(f"  {line}")
+                say(f"  {line}")
 
 
 def _last_start(state: StateDirectory) -> dict[str, Any]:
@@ -243,6 +254,20 @@ def _cloud(name: CloudName, settings: LocalSettings, state: StateDirectory) -> C
 def _last_cloud(settings: LocalSettings, state: StateDirectory) -> Cloud:
     """The emulator that the last `up` started."""
     return _cloud(_last_start(state).get("name", "ministack"), settings, state)
+
+
+def _stop_door(door: FrontDoor, progress: Progress) -> None:
+    if door.running():
+        progress.step(f"Stopping the front door: open streams have {DRAIN_SECONDS} s to end")
+    # Also where it has ended: its applications may run on.
+    door.stop()
+
+
+def _stop_cloud(cloud: Cloud, progress: Progress) -> None:
+    if cloud.alive():
+        progress.step(f"Stopping {cloud.name}, which saves its state")
+    # Also where it has ended: whether it saved its state is told then.
+    cloud.stop()
 
 
 def _first_calls(base: str) -> Iterable[str]:

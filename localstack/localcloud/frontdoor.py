@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 import sys
+from collections.abc import Collection
 from pathlib import Path
 
 from localcloud import environment, ports, process
@@ -72,9 +73,25 @@ class FrontDoor:
         """Whether a front door runs, whatever it serves."""
         return process.find(self._state.run, NAME) is not None
 
-    def require_free_ports(self) -> None:
-        """Raise LocalCloudError when another process has one of the services' ports."""
+    def held_ports(self) -> set[int]:
+        """The ports of the front door that runs, whatever it serves."""
+        if not self.running():
+            return set()
+        value = read_json(self._state.run / _PLAN_FILE)
+        try:
+            return {service["port"] for service in value["services"]}
+        except (TypeError, KeyError):
+            # Of another version, or cut short: most likely the ports of today.
+            return {service.port for service in self._settings.services}
+
+    def require_free_ports(self, *, held: Collection[int] = ()) -> None:
+        """Raise LocalCloudError when another process has one of the services' ports.
+
+        `held` are ports of what will be stopped before.
+        """
         for service in self._settings.services:
+            if service.port in held:
+                continue
             ports.require_free(
                 service.port,
                 variable=f"LOCAL_{service.name.upper()}_PORT",

@@ -67,6 +67,10 @@ class LocalStack:
         )
         return answer.returncode == 0 and "localstack" in answer.stdout.split()
 
+    def alive(self) -> bool:
+        """The same: its settings are in the compose file."""
+        return self.running()
+
     def require(self) -> None:
         """Raise LocalCloudError without an engine that runs, Compose or a token."""
         _require_engine("Install and start Docker, or leave CLOUD out: MiniStack needs neither.")

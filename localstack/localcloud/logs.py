@@ -41,7 +41,7 @@ class Logs:
             for group in self._groups():
                 _print(group, _last(lines, list(self._events(group))))
         except (ClientError, BotoCoreError):
-            print("The local cloud does not answer; these are the logs in files.")
+            print("The local cloud does not answer; these are the logs in files.", flush=True)
         while follow:
             time.sleep(_POLL_SECONDS)
             self._show_new()

@@ -74,6 +74,10 @@ class MiniStack:
         record = process.find(self._state.run, self.name)
         return record is not None and record.configuration == self._configuration()
 
+    def alive(self) -> bool:
+        """Whether it runs, with whatever settings."""
+        return process.find(self._state.run, self.name) is not None
+
     def require(self) -> None:
         """Nothing: it comes with the virtual environment."""
 

@@ -1,5 +1,7 @@
-"""Progress for a person who waits."""
+"""What a person who waits is told."""
 
+import os
+import sys
 import time
 
 
@@ -16,4 +18,19 @@ class Progress:
 
     def step(self, text: str) -> None:
         """Say what begins now."""
-        print(f"[{self.elapsed:5.1f} s] {text}", flush=True)
+        say(f"[{self.elapsed:5.1f} s] {text}")
+
+
+def say(text: str = "") -> None:
+    """Print a line. A reader that has gone, as `head` or a closed terminal, stops no work."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        discard_output()
+
+
+def discard_output() -> None:
+    """Have what is still printed go nowhere."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

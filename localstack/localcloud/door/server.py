@@ -25,7 +25,7 @@ READY_FILE = "door-ready.json"
 # A buffered method answers within 29 s.
 _API_TIMEOUT = httpx.Timeout(40, connect=5)
 # How long answers under way may take when the door is asked to end.
-_DRAIN_SECONDS = 10
+DRAIN_SECONDS = 10
 _BACKLOG = 128
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 
@@ -101,7 +101,7 @@ async def serve(plan: Plan) -> None:
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
-                timeout_graceful_shutdown=_DRAIN_SECONDS,
+                timeout_graceful_shutdown=DRAIN_SECONDS,
             )
             servers.append((_Server(config), listen(service.port)))
         _on_signal(servers)

@@ -1,8 +1,11 @@
 """Stopping and removing what ran, whatever it was."""
 
 import os
+import socket
 import subprocess
+import sys
 import tempfile
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ from localcloud import commands, localstack, process
 from localcloud.commands import LocalCloud
 from localcloud.door.child import SOCKETS_PREFIX
 from localcloud.errors import LocalCloudError
-from localcloud.settings import load
+from localcloud.ministack import MiniStack
+from localcloud.settings import ROOT, load
 from localcloud.state import StateDirectory, read_json, write_json
 
 
@@ -137,6 +141,85 @@ def test_reset_names_the_volume_that_it_cannot_remove(cloud, state):
     (state.run / "localstack.started").touch()
     with pytest.raises(LocalCloudError, match="docker volume rm santaclaude-local_localstack"):
         cloud.reset()
+    assert not state.run.exists()
+
+
+@pytest.fixture
+def ports_of_ours(state, monkeypatch):
+    """The ports of `running`, by the files of its start."""
+    names = ("CLOUD", "PROJECTFLOW", "AI", "BROWSER", "AUDIT", "MESSAGING")
+    with ExitStack() as sockets:
+        for name in names:
+            held = sockets.enter_context(socket.socket())
+            held.bind(("127.0.0.1", 0))
+            held.listen()
+            monkeypatch.setenv(f"LOCAL_{name}_PORT", str(held.getsockname()[1]))
+        settings = load(env_file=None)
+        port = settings.cloud_port
+        write_json(state.run / "cloud.json", {"name": "ministack", "model": None, "port": port})
+        services = [{"name": each.name, "port": each.port} for each in settings.services]
+        write_json(state.run / "door-plan.json", {"services": services})
+        yield
+
+
+@pytest.mark.enable_socket
+@pytest.mark.usefixtures("ports_of_ours")
+@pytest.mark.parametrize("variable", ["LOCAL_CLOUD_PORT", "LOCAL_AI_PORT"])
+def test_a_new_port_that_is_busy_stops_nothing(running, monkeypatch, variable):
+    with socket.socket() as busy:
+        busy.bind(("127.0.0.1", 0))
+        busy.listen()
+        monkeypatch.setenv(variable, str(busy.getsockname()[1]))
+        with pytest.raises(LocalCloudError, match=f"is taken by .* set {variable} to another"):
+            LocalCloud(load(env_file=None)).up("ministack")
+    assert all(record.identity.alive() for record in running)
+
+
+class NoStart(MiniStack):
+    """An emulator that does not come up: a failure after what ran before was stopped."""
+
+    def start(self) -> None:
+        raise LocalCloudError("It does not start.", "")
+
+
+@pytest.mark.enable_socket
+@pytest.mark.usefixtures("ports_of_ours")
+def test_our_own_ports_are_not_in_the_way_and_stopping_is_told(running, monkeypatch, capsys):
+    monkeypatch.setattr(commands, "MiniStack", NoStart)
+    with pytest.raises(LocalCloudError, match="It does not start"):
+        LocalCloud(load(env_file=None)).up("ministack")
+    assert not any(record.identity.alive() for record in running)
+    door, emulator, *_ = capsys.readouterr().out.splitlines()
+    assert "Stopping the front door: open streams have 10 s" in door
+    assert "Stopping ministack" in emulator
+
+
+@pytest.mark.parametrize("command", ["down", "reset"])
+def test_what_is_stopped_is_told_before(cloud, state, running, capsys, command):
+    del state
+    with suppress(LocalCloudError):
+        getattr(cloud, command)()
+    assert not any(record.identity.alive() for record in running)
+    door, emulator = capsys.readouterr().out.splitlines()
+    assert "Stopping the front door" in door
+    assert "Stopping ministack" in emulator
+
+
+@pytest.mark.usefixtures("running")
+def test_a_reader_that_has_gone_stops_no_work(state):
+    """`make down | head -1`."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        result = subprocess.run(
+            [sys.executable, "-m", "localcloud", "reset", "--yes"],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "localstack")},
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (result.returncode, result.stderr) == (0, "")
     assert not state.run.exists()
 
 
