@@ -1,7 +1,6 @@
 """The command line: `python -m localcloud <command>`."""
 
 import argparse
-import os
 import signal
 import sys
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from localcloud import settings as local_settings
 from localcloud.commands import LocalCloud
 from localcloud.errors import LocalCloudError, from_os_error
 from localcloud.logs import Logs
+from localcloud.progress import discard_output, say
 
 _FAILED = 1
 _INTERRUPTED = 130
@@ -46,9 +46,8 @@ def parser() -> argparse.ArgumentParser:
         "--model", metavar="NAME", help="an Ollama model that answers behind Bedrock (LOCAL_MODEL)"
     )
     commands.add_parser("down", help="stop everything; its state is kept")
-    commands.add_parser(
-        "status", help="say what runs and where; exit code 3 when it does not all run"
-    )
+    status = "say what runs and where; exit code 3 when it does not all run (from make: 2)"
+    commands.add_parser("status", help=status, description=status)
     logs = commands.add_parser("logs", help="show what a service has written")
     logs.add_argument(
         "service",
@@ -88,8 +87,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
     except BrokenPipeError:
-        # Whoever reads has enough, as `head` has.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Of the logs: whoever reads has enough, as `head` has.
+        discard_output()
         return _NO_READER
     except OSError as error:
         known = from_os_error(error)
@@ -114,15 +113,15 @@ def _run(options: argparse.Namespace) -> int:
     if options.command == "up":
         cloud.up(options.cloud)
     elif options.command == "down":
-        print("Stopped; its state is kept." if cloud.down() else "It was not running.")
+        say("Stopped; its state is kept." if cloud.down() else "It was not running.")
     elif options.command == "status":
         return cloud.status()
     elif options.command == "reset":
         if not options.yes and not _confirmed(settings):
-            print("Nothing was removed.")
+            say("Nothing was removed.")
             return _FAILED
         cloud.reset()
-        print("All state is removed.")
+        say("All state is removed.")
     return 0
 
 

@@ -26,4 +26,6 @@ def from_os_error(error: OSError) -> LocalCloudError:
         return LocalCloudError(
             f"{error.filename} is no directory.", "Move it away, or set LOCAL_STATE_DIR."
         )
-    return LocalCloudError(f"{error}.", "See the logs in the state directory.")
+    return LocalCloudError(
+        f"{error}.", "The logs are in the state directory, which LOCAL_STATE_DIR names."
+    )

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Self
 
-from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
+from pydantic import AnyHttpUrl, Field, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from localcloud.errors import LocalCloudError
@@ -49,6 +49,15 @@ class LocalSettings(BaseSettings):
     model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
     ollama_url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:11434")
 
+    @field_validator("state_dir")
+    @classmethod
+    def _has_a_home(cls, value: Path) -> Path:
+        try:
+            value.expanduser()
+        except RuntimeError as error:
+            raise ValueError(f"{value} names no home directory") from error
+        return value
+
     @model_validator(mode="after")
     def _resolve(self) -> Self:
         ports = [self.cloud_port, *(service.port for service in self.services)]
@@ -92,6 +101,7 @@ def load(*, env_file: Path | None = ROOT / ".env", **overrides: object) -> Local
     except ValidationError as error:
         first = error.errors()[0]
         name = f"LOCAL_{first['loc'][0]}".upper() if first["loc"] else "LOCAL_*_PORT"
+        reason = first["msg"].removeprefix("Value error, ")
         raise LocalCloudError(
-            f"{name}: {first['msg']}.", "Change it in the environment or in .env."
+            f"{name}: {reason}.", "Change it in the environment or in .env."
         ) from error

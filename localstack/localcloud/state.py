@@ -57,8 +57,18 @@ class StateDirectory:
         """Make the directory and its parts, and check that the disk has room.
 
         The default directory is ours whatever is in it: the Makefile keeps Node's cache there.
-        Raises LocalCloudError when it has not, or when the directory holds something else.
+        Raises LocalCloudError when it has not, when the directory holds something else, or when it
+        cannot be made.
         """
+        try:
+            self._create()
+        except OSError as error:
+            raise LocalCloudError(
+                f"LOCAL_STATE_DIR: {error.filename or self.root} cannot be used: {error.strerror}.",
+                "Set it to a directory that is yours to write.",
+            ) from error
+
+    def _create(self) -> None:
         if self.root != ROOT / ".local" and not self.exists() and _holds_files(self.root):
             raise LocalCloudError(
                 f"{self.root} holds files that are not the local cloud's.",

@@ -108,6 +108,38 @@ def test_the_state_directory_can_be_no_file(tmp_path, monkeypatch, capsys):
     assert "LOCAL_STATE_DIR" in capsys.readouterr().err
 
 
+def test_a_state_directory_that_cannot_be_made_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("LOCAL_STATE_DIR", "/proc/none/state")
+    assert cli.main(["up"]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("up: LOCAL_STATE_DIR: /proc")
+    assert line.endswith("Set it to a directory that is yours to write.")
+
+
+def test_the_help_of_status_says_what_make_answers(capsys):
+    """Make ends with 2 whatever a command of it ends with."""
+    with pytest.raises(SystemExit):
+        cli.main(["status", "--help"])
+    text = capsys.readouterr().out
+    assert "exit code 3" in text
+    assert "from make: 2" in text
+
+
+def test_a_reader_of_the_status_that_has_gone_is_no_failure():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as gone:
+        result = subprocess.run(
+            [sys.executable, "-m", "localcloud", "status"],
+            env=os.environ | {"PYTHONPATH": str(ROOT / "localstack")},
+            stdout=gone,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (result.returncode, result.stderr) == (3, "")
+
+
 def test_ctrl_c_while_it_loads_is_one_line(tmp_path):
     """The AWS library takes a moment."""
     (tmp_path / "botocore").mkdir()

@@ -43,6 +43,12 @@ def test_a_bad_value_is_named(monkeypatch, variable, value):
     assert ".env" in caught.value.remedy
 
 
+def test_a_home_that_nobody_has_is_named(monkeypatch):
+    monkeypatch.setenv("LOCAL_STATE_DIR", "~nobody-has-this-name/cloud")
+    with pytest.raises(LocalCloudError, match=r"^LOCAL_STATE_DIR: ~nobody"):
+        settings.load(env_file=None)
+
+
 def test_one_port_for_two_services_is_refused(monkeypatch):
     monkeypatch.setenv("LOCAL_AI_PORT", "8000")
     with pytest.raises(LocalCloudError, match="port 8000 is given twice"):
