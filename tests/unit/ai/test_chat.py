@@ -12,7 +12,7 @@ from functions.ai.domain.errors import (
     ProviderUnavailableError,
 )
 from functions.ai.domain.models import Completion, Usage, Utterance
-from servicekit.idempotency import LEASE_SECONDS
+from servicekit.idempotency import LEASE_SECONDS, RETRY_AFTER_SECONDS
 from tests.fakes.ai_app import REQUEST_CONTEXT, AiService, chat_body, chunks
 from tests.fakes.memory import ScriptedProvider
 
@@ -261,7 +261,7 @@ async def test_a_running_turn_is_not_started_twice(service):
     await service.provider.asked.wait()
     second = await service.call("POST", CHAT, chat_body(), idempotency_key="k")
     assert (second.status_code, second.json()["code"]) == (409, "idempotency_in_progress")
-    assert 0 < int(second.headers["retry-after"]) <= LEASE_SECONDS
+    assert second.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
     service.provider.go.set()
     assert (await call).json()["message"]["content"] == "Late"
 
@@ -363,6 +363,18 @@ async def test_a_turn_is_not_tried_again_in_a_session_that_has_ended(service):
     again = await service.call("POST", CHAT, body, idempotency_key="k")
     assert (again.status_code, again.json()["code"]) == (409, "session_not_active")
     assert len(service.provider.prompts) == 1
+
+
+@pytest.mark.parametrize("path", [CHAT, STREAM])
+async def test_a_key_whose_request_was_refused_takes_the_corrected_one(service, path):
+    wrong = chat_body(model="nothing")
+    refused = await service.call("POST", path, wrong, idempotency_key="k")
+    assert (refused.status_code, refused.json()["code"]) == (422, "unknown_model")
+    corrected = await service.call("POST", path, chat_body(), idempotency_key="k")
+    assert corrected.status_code == 200
+    again = await service.call("POST", path, wrong, idempotency_key="k")
+    assert (again.status_code, again.json()["code"]) == (409, "idempotency_conflict")
+    assert len(service.memory.sessions.sessions) == 1
 
 
 async def test_a_field_left_at_its_default_is_the_same_request(service):

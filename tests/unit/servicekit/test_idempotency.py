@@ -6,6 +6,7 @@ import pytest
 
 from servicekit.idempotency import (
     LEASE_SECONDS,
+    RETRY_AFTER_SECONDS,
     Claim,
     ClaimUpdate,
     Idempotency,
@@ -67,7 +68,8 @@ async def test_a_running_key_says_when_to_come_back(idempotency):
     await idempotency.begin(REQUEST)
     with pytest.raises(IdempotencyInProgressError) as refused:
         await idempotency.begin(REQUEST)
-    assert 0 < int(refused.value.headers["Retry-After"]) <= LEASE_SECONDS
+    assert refused.value.headers["Retry-After"] == str(RETRY_AFTER_SECONDS)
+    assert RETRY_AFTER_SECONDS < 5
 
 
 async def test_an_expired_lease_is_retaken_once_and_with_its_progress(idempotency, records, clock):
@@ -97,6 +99,34 @@ async def test_failed_work_lets_the_next_request_try(idempotency):
     with pytest.raises(ValueError):
         await idempotency.once(REQUEST, fail, replay)
     assert isinstance(await idempotency.once(REQUEST, work, replay), Claim)
+
+
+@pytest.mark.parametrize("ending", ["released", "lapsed"])
+async def test_work_that_stored_nothing_binds_nobody(idempotency, records, clock, ending):
+    claim = await idempotency.begin(REQUEST)
+    if ending == "released":
+        await idempotency.release(claim)
+    else:
+        clock.pass_seconds(LEASE_SECONDS + 1)
+    corrected = await idempotency.begin(Request("key", "corrected"))
+    assert isinstance(corrected, Claim)
+    assert not await records.extend("key", claim.record.token, 0)
+    # From now on the key is the corrected request's.
+    with pytest.raises(IdempotencyConflictError):
+        await idempotency.begin(REQUEST)
+    complete(records, corrected)
+    assert await idempotency.begin(Request("key", "corrected")) == {"answer": 1}
+    with pytest.raises(IdempotencyConflictError):
+        await idempotency.begin(REQUEST)
+
+
+async def test_work_that_stored_something_binds_even_when_it_is_let_go(idempotency, records):
+    claim = await idempotency.begin(REQUEST)
+    records.settle(ClaimUpdate(claim, {"question": 1}, completed=False))
+    await idempotency.release(claim)
+    with pytest.raises(IdempotencyConflictError):
+        await idempotency.begin(Request("key", "other"))
+    assert isinstance(await idempotency.begin(REQUEST), Claim)
 
 
 async def test_without_a_key_there_is_no_record(idempotency, records):

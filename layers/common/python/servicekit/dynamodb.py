@@ -332,12 +332,16 @@ class DynamoRecords:
     async def retake(self, record: Record, previous_token: str) -> Record | None:
         """See `idempotency.RecordStore`."""
         expression = Expression(
-            "completed = :running AND #token = :previous",
-            update="SET #token = :token, lease_expires_at = :lease, expires_at = :expiry",
-            names={"#token": "token"},
+            "completed = :running AND #token = :previous"
+            " AND (fingerprint = :fingerprint OR #reference = :none)",
+            update="SET fingerprint = :fingerprint, #token = :token,"
+            " lease_expires_at = :lease, expires_at = :expiry",
+            names={"#token": "token", "#reference": "reference"},
             values={
                 ":running": False,
                 ":previous": previous_token,
+                ":fingerprint": record.fingerprint,
+                ":none": None,
                 ":token": record.token,
                 ":lease": record.lease_expires_at,
                 ":expiry": record.expires_at,

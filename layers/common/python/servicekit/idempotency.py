@@ -22,6 +22,12 @@ from servicekit.errors import AppError, BadRequestError
 LEASE_SECONDS = 60
 """How long a record counts as running without being renewed: what a crash makes others wait."""
 
+RETRY_AFTER_SECONDS = 2
+"""When to ask again for work in progress: near the time of a short turn, and cheap for a long one.
+
+The lease says nothing about it: it is renewed as long as the work goes on.
+"""
+
 MAX_KEY_LENGTH = 255
 
 _RENEWAL_SECONDS = LEASE_SECONDS / 3
@@ -76,9 +82,10 @@ class RecordStore(Protocol):
         """Writes `record` unless one lives; returns that one. Expired ones are overwritten."""
 
     async def retake(self, record: Record, previous_token: str) -> Record | None:
-        """Gives a running record that still has `previous_token` the token and times of `record`.
+        """Gives a running record that still has `previous_token` to `record`, but its reference.
 
-        Returns what is stored then, or None if another was faster.
+        Where there is a reference, the fingerprints must be equal. Returns what is stored then, or
+        None if another was faster.
         """
 
     async def extend(self, key: str, token: str, lease_expires_at: int) -> bool:
@@ -155,15 +162,17 @@ class Idempotency:
         # Its own token means that the store's client repeated a write whose answer was lost.
         if found is None or found.token == wanted.token:
             return Claim(wanted)
-        if found.fingerprint != request.fingerprint:
+        # Work that was let go before it stored anything, as a refused request is, binds nobody.
+        bound = found.completed or found.lease_expires_at > now or found.reference is not None
+        if bound and found.fingerprint != request.fingerprint:
             raise IdempotencyConflictError
         if found.completed:
             return found.reference or {}
         if found.lease_expires_at > now:
-            raise IdempotencyInProgressError(retry_after=max(1, found.lease_expires_at - now))
+            raise IdempotencyInProgressError(retry_after=RETRY_AFTER_SECONDS)
         retaken = await self._store.retake(wanted, found.token)
         if retaken is None:
-            raise IdempotencyInProgressError(retry_after=1)
+            raise IdempotencyInProgressError(retry_after=RETRY_AFTER_SECONDS)
         return Claim(retaken)
 
     async def once(
