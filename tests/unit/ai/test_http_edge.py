@@ -61,6 +61,24 @@ async def test_what_is_no_json_is_a_400(service, path, content):
     assert_problem(await service.call("POST", path, content=content), 400, "malformed_json")
 
 
+@pytest.mark.parametrize(
+    ("content", "place"),
+    [
+        (b"", "line 1, byte 0"),
+        (b'{"secret": 1} secret', "line 1, byte 15"),
+        ('{\n  "secret": "üü" "secret"}'.encode(), "line 2, byte 20"),
+        (b'{"secret": "\\ud800 secret"}', "line 1, byte 19"),
+        (b'{"secret":\n1e999}', "number"),
+    ],
+)
+async def test_the_place_of_what_is_no_json_is_told_and_its_text_is_not(service, content, place):
+    for path in PATHS:
+        answer = await service.call("POST", path, content=content)
+        assert_problem(answer, 400, "malformed_json")
+        assert place in answer.json()["detail"]
+        assert "secret" not in answer.text
+
+
 @pytest.mark.parametrize("path", PATHS)
 async def test_each_wrong_field_is_listed(service, path):
     answer = await service.call(

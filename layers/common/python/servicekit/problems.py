@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from servicekit.errors import (
 ExceptionHandlers = Mapping[Any, Callable[[Request, Exception], Coroutine[Any, Any, Response]]]
 ModelT = TypeVar("ModelT", bound=BaseModel)
 
+_PLACE = re.compile(r"line (\d+) column (\d+)$")
 _TOO_LARGE_TYPE = "content_too_large"
 _HTTP_ERRORS: Mapping[int, type[AppError]] = {404: NotFoundError, 405: MethodNotAllowedError}
 
@@ -60,12 +62,16 @@ async def read_json(request: Request, model: type[ModelT]) -> ModelT:
     NaN, lone surrogates, numbers beyond a double and more than 200 levels are no JSON that other
     services could read back, or pydantic could write.
     """
+    body = await request.body()
     try:
-        content = from_json(await request.body(), allow_inf_nan=False)
+        content = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise MalformedRequestError(_place(str(error))) from None
+    try:
         # 1e999 is read as infinity all the same.
         json.dumps(content, allow_nan=False)
     except ValueError:
-        raise MalformedRequestError from None
+        raise MalformedRequestError("A number is beyond what a double holds.") from None
     return model.model_validate(content)
 
 
@@ -82,6 +88,15 @@ def to_app_error(error: Exception) -> AppError:
         case _:
             # FastAPI's RequestValidationError: its locations begin with the part of the request.
             return _from_fields(error.errors(), "part")  # type: ignore[attr-defined]
+
+
+def _place(parser_text: str) -> str | None:
+    """Where the parser stopped, in our own words: its text may come to quote the body."""
+    found = _PLACE.search(parser_text)
+    if found is None:
+        return None
+    line, column = found.groups()
+    return f"Reading stopped at line {line}, byte {column} of that line."
 
 
 def _from_fields(problems: Sequence[Mapping[str, Any]], prefix: str) -> AppError:
