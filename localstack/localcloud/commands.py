@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 from localcloud import deployment, discovery, ollama, ports, process, seed, streaming
 from localcloud.aws import Aws
 from localcloud.cloud import Cloud
+from localcloud.door.child import STOP_SECONDS
 from localcloud.door.plan import Plan
 from localcloud.door.server import DRAIN_SECONDS
 from localcloud.errors import LocalCloudError
@@ -258,7 +259,10 @@ def _last_cloud(settings: LocalSettings, state: StateDirectory) -> Cloud:
 
 def _stop_door(door: FrontDoor, progress: Progress) -> None:
     if door.running():
-        progress.step(f"Stopping the front door: open streams have {DRAIN_SECONDS} s to end")
+        progress.step(
+            f"Stopping the front door: open streams have {DRAIN_SECONDS} s to end, their functions "
+            f"{STOP_SECONDS} s more"
+        )
     # Also where it has ended: its applications may run on.
     door.stop()
 

@@ -24,7 +24,7 @@ from localcloud.streaming import StreamedFunction
 
 SOCKETS_PREFIX = "santaclaude-"
 _START_SECONDS = 60.0
-_STOP_SECONDS = 10.0
+STOP_SECONDS = 10
 _POLL_SECONDS = 0.02
 # Every stream holds a connection; one more than the limit would wait for another's end.
 _LIMITS = httpx.Limits(max_connections=None, max_keepalive_connections=32)
@@ -159,7 +159,7 @@ class Child:
             with suppress(ProcessLookupError):
                 process.terminate()
             try:
-                async with asyncio.timeout(_STOP_SECONDS):
+                async with asyncio.timeout(STOP_SECONDS):
                     await process.wait()
             except TimeoutError:
                 with suppress(ProcessLookupError):

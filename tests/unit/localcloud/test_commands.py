@@ -190,7 +190,9 @@ def test_our_own_ports_are_not_in_the_way_and_stopping_is_told(running, monkeypa
         LocalCloud(load(env_file=None)).up("ministack")
     assert not any(record.identity.alive() for record in running)
     door, emulator, *_ = capsys.readouterr().out.splitlines()
-    assert "Stopping the front door: open streams have 10 s" in door
+    assert (
+        "Stopping the front door: open streams have 10 s to end, their functions 10 s more" in door
+    )
     assert "Stopping ministack" in emulator
 
 
