@@ -62,6 +62,8 @@ class MemoryRecords:
         found = self._running(record.key, previous_token)
         if found is None:
             return None
+        if found.reference is not None and found.fingerprint != record.fingerprint:
+            return None
         self.records[record.key] = replace(record, reference=found.reference)
         return self.records[record.key]
 

