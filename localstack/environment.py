@@ -144,14 +144,21 @@ def _interpreter() -> str:
 
 
 def _candidates() -> Iterator[str]:
-    """Interpreters by preference: on PATH, else among pyenv's, whose shims may be switched off."""
+    """Interpreters by preference: on PATH, else among pyenv's, whose shims may be switched off.
+
+    Never one of `.venv`, which `make` puts first on PATH and which may be about to be made anew.
+    """
+    path = os.pathsep.join(
+        folder for folder in os.get_exec_path() if Path(folder).absolute() != BIN
+    )
     pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv")) / "versions"
     for name in PREFERRED:
-        found = shutil.which(name)
+        found = shutil.which(name, path=path)
         if found:
             yield found
-        yield from (str(path) for path in sorted(pyenv.glob(f"*/bin/{name}"), reverse=True))
-    yield sys.executable
+        yield from (str(found) for found in sorted(pyenv.glob(f"*/bin/{name}"), reverse=True))
+    if Path(sys.prefix) != VENV:
+        yield sys.executable
 
 
 def _version(python: Path) -> tuple[int, int] | None:

@@ -43,10 +43,23 @@ def test_lambdas_own_version_is_looked_for_first(monkeypatch, tmp_path):
         binary.parent.mkdir(parents=True)
         binary.touch()
     monkeypatch.setenv("PYENV_ROOT", str(tmp_path))
-    monkeypatch.setattr(shutil, "which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr(shutil, "which", lambda name, path: f"/usr/bin/{name}")
     candidates = list(environment._candidates())
     assert candidates[:2] == ["/usr/bin/python3.13", str(binary)]
-    assert candidates[-1] == sys.executable
+
+
+def test_the_environment_is_not_made_from_itself(monkeypatch, tmp_path):
+    """It may be half-made, and it is removed before it is made again."""
+    for folder in ("venv/bin", "system"):
+        python = tmp_path / folder / "python3.13"
+        python.parent.mkdir(parents=True)
+        python.touch(mode=0o755)
+    monkeypatch.setattr(environment, "VENV", tmp_path / "venv")
+    monkeypatch.setattr(environment, "BIN", tmp_path / "venv/bin")
+    monkeypatch.setattr(sys, "prefix", str(tmp_path / "venv"))
+    monkeypatch.setenv("PYENV_ROOT", str(tmp_path / "none"))
+    monkeypatch.setenv("PATH", f"{tmp_path}/venv/bin:{tmp_path}/system")
+    assert list(environment._candidates()) == [f"{tmp_path}/system/python3.13"]
 
 
 def test_a_second_set_up_waits_for_the_first(monkeypatch, capsys):
