@@ -14,7 +14,7 @@ from localcloud.errors import LocalCloudError
 from localcloud.state import read_json, write_json
 
 _LOG_BYTES = 10_000_000
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.01
 
 
 @dataclass(frozen=True)

@@ -41,7 +41,7 @@ _STATUS = {
     "ThrottlingException": 429,
     "ValidationException": 400,
 }
-_POLL_SECONDS = 0.05
+_POLL_SECONDS = 0.01
 _UPSTREAM_TIMEOUT_SECONDS = 300
 _READ_BYTES = 65_536
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
