@@ -12,13 +12,7 @@ try:
 except settings.InvalidSettingError as error:
     raise SystemExit(f"error: {error}") from None
 
-for name, stack in {"foundation": FoundationStack, "ai": AiStack}.items():
-    stack(
-        app,
-        f"{environment.prefix}-{name}",
-        settings=environment,
-        synthesizer=None if environment.bootstrap_roles else cdk.CliCredentialsStackSynthesizer(),
-        tags={"santaclaude:environment": environment.environment},
-    )
+FoundationStack(app, "foundation", settings=environment)
+AiStack(app, "ai", settings=environment)
 security.check(app)
 app.synth()

@@ -44,6 +44,10 @@ class Platform:
         """Whether this interpreter's bytecode is that of the target."""
         return self.python == _running_python()
 
+    def fingerprint(self) -> bytes:
+        """Of what a bundle for it holds, bytecode or none included."""
+        return f"{_FORMAT} {self!r} bytecode={self.bytecode}".encode()
+
 
 def _running_python() -> str:
     return f"{sys.version_info.major}.{sys.version_info.minor}"
@@ -108,7 +112,7 @@ class SourceBundle:
 
     def fingerprint(self) -> str:
         """Hash of every source file's place and content, and of the target."""
-        parts = [_FORMAT.encode(), repr(self.platform).encode()]
+        parts = [self.platform.fingerprint()]
         for path, place in self._files():
             parts += [str(place).encode(), path.read_bytes()]
         return _digest(parts)
@@ -157,8 +161,8 @@ class DependencyBundle:
     def fingerprint(self) -> str:
         """Hash of what is to be installed, of the target, and of what is left out."""
         models = ",".join(sorted(_BOTOCORE_MODELS))
-        parts = (_FORMAT, repr(self.platform), self.prefix, models, self.requirements())
-        return _digest(part.encode() for part in parts)
+        parts = (self.prefix, models, self.requirements())
+        return _digest([self.platform.fingerprint(), *(part.encode() for part in parts)])
 
     def build(self, output: Path) -> None:
         """Install, remove what no function reads, add bytecode. Raises BundlingError."""

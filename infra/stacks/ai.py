@@ -1,8 +1,9 @@
 """The AI service: its table, its two functions and its API."""
 
 from collections.abc import Sequence
+from typing import cast
 
-from aws_cdk import Duration, Stack
+from aws_cdk import CfnElement, Duration
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_ssm as ssm
@@ -16,6 +17,7 @@ from infra.constructs.service_layers import service_layers
 from infra.constructs.service_table import ServiceTable
 from infra.security import Reason, acknowledge
 from infra.settings import LOCAL_OPERATOR, DeploySettings
+from infra.stacks.environment import EnvironmentStack
 
 _SERVICE = "ai"
 _INDEXES = 2
@@ -23,18 +25,16 @@ _INDEXES = 2
 _CALLERS = ("projectflow-api", "projectflow-stream")
 
 
-class AiStack(Stack):
+class AiStack(EnvironmentStack):
     """Everything of the AI service; it deploys and rolls back alone."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, settings: DeploySettings, **kwargs: object
-    ) -> None:
-        super().__init__(scope, construct_id, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, scope: Construct, name: str, *, settings: DeploySettings) -> None:
+        super().__init__(scope, name, settings=settings)
         self._settings = settings
         platform = bundles.NATIVE if settings.native_platform else bundles.LAMBDA
-        name = f"{settings.prefix}-{_SERVICE}"
+        prefix = f"{settings.prefix}-{_SERVICE}"
         self._table = ServiceTable(
-            self, "Table", name=name, indexes=_INDEXES, retain=settings.retain_data
+            self, "Table", name=prefix, indexes=_INDEXES, retain=settings.retain_data
         ).table
         defaults = FunctionDefaults(
             service=_SERVICE,
@@ -50,7 +50,7 @@ class AiStack(Stack):
         api_function = PythonFunction(
             self,
             "ApiFunction",
-            name=f"{name}-api",
+            name=f"{prefix}-api",
             handler="functions.ai.entrypoints.api.handler",
             defaults=defaults,
             environment=environment,
@@ -62,7 +62,7 @@ class AiStack(Stack):
         stream_function = PythonFunction(
             self,
             "StreamFunction",
-            name=f"{name}-stream",
+            name=f"{prefix}-stream",
             handler="functions/ai/stream.sh",
             defaults=defaults,
             environment=environment
@@ -78,13 +78,13 @@ class AiStack(Stack):
             stream_function
             if settings.response_streaming
             else RequestContextFunction(
-                self, "RequestContext", name=f"{name}-request-context", defaults=defaults
+                self, "RequestContext", name=f"{prefix}-request-context", defaults=defaults
             )
         )
         api = ServiceApi(
             self,
             "Api",
-            name=name,
+            name=prefix,
             routes=routes.load("ai.v1"),
             buffered=api_function.alias,
             streamed=streamed.alias,
@@ -173,5 +173,5 @@ class AiStack(Stack):
             ],
             roles=[iam.Role.from_role_name(self, "Operator", LOCAL_OPERATOR)],
         )
-        logical_id = self.get_logical_id(api.node.default_child)  # type: ignore[arg-type]
+        logical_id = self.get_logical_id(cast("CfnElement", api.node.default_child))
         acknowledge(policy, Reason.WHOLE_API, api=logical_id)

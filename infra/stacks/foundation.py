@@ -1,21 +1,20 @@
 """What all services of an environment share. It changes rarely, and nothing is exported from it."""
 
-from aws_cdk import RemovalPolicy, Stack
+from aws_cdk import RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.security import Reason, acknowledge
 from infra.settings import LOCAL_OPERATOR, DeploySettings
+from infra.stacks.environment import EnvironmentStack
 
 
-class FoundationStack(Stack):
+class FoundationStack(EnvironmentStack):
     """API Gateway's right to write logs and, in the local cloud, the role of its front door."""
 
-    def __init__(
-        self, scope: Construct, construct_id: str, *, settings: DeploySettings, **kwargs: object
-    ) -> None:
-        super().__init__(scope, construct_id, **kwargs)  # type: ignore[arg-type]
+    def __init__(self, scope: Construct, name: str, *, settings: DeploySettings) -> None:
+        super().__init__(scope, name, settings=settings)
         self._api_gateway_logs()
         if settings.trust_local_operator:
             iam.Role(

@@ -58,6 +58,20 @@ def test_the_fingerprint_follows_content_and_platform(tmp_path, monkeypatch):
     assert bundle.fingerprint() != first
 
 
+@pytest.mark.parametrize(
+    "bundle",
+    [source(bundles.LAMBDA), bundles.DependencyBundle(AI_LOCK, platform=bundles.LAMBDA)],
+    ids=["source", "dependencies"],
+)
+def test_a_bundle_without_bytecode_is_another(bundle, monkeypatch):
+    """Or one that was built under another Python would be taken for the whole one."""
+    fingerprints = set()
+    for python in ("3.11", bundles.LAMBDA.python):
+        monkeypatch.setattr(bundles, "_running_python", lambda python=python: python)
+        fingerprints.add(bundle.fingerprint())
+    assert len(fingerprints) == 2
+
+
 def test_dependencies_leave_out_what_the_common_layer_ships():
     bundle = bundles.DependencyBundle(AI_LOCK, platform=bundles.NATIVE, provided=COMMON_LOCK)
     requirements = bundle.requirements()
