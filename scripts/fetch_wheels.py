@@ -15,7 +15,7 @@ def main() -> int:
     locks = sorted(
         str(path.relative_to(ROOT))
         for folder in ("layers", "functions")
-        for path in (ROOT / folder).glob("*/requirements.txt")
+        for path in (ROOT / folder).glob("*/*requirements.txt")
     )
     for lock in locks:
         for platform in (LAMBDA, NATIVE):

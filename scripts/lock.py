@@ -33,6 +33,8 @@ LOCKS = (
     Lock("dev", "requirements-dev.txt"),
     Lock("layer", "layers/common/requirements.txt", constraint="requirements-dev.txt"),
     Lock("ai", "functions/ai/requirements.txt", constraint="requirements-dev.txt"),
+    Lock("audit", "functions/audit/requirements.txt", constraint="requirements-dev.txt"),
+    Lock("audit-cold", "functions/audit/cold-requirements.txt", constraint="requirements-dev.txt"),
 )
 
 

@@ -1,0 +1,1 @@
+"""The audit sink: append-only, queryable at once, provable."""

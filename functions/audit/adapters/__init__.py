@@ -1,0 +1,1 @@
+"""The AI service's ports on AWS."""
