@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from functions.audit.domain.errors import SubjectNotFoundError
+from functions.audit.domain.errors import SealingError, SubjectNotFoundError
 from functions.audit.domain.ports import IntakeQueue, SealNow, SubjectKeys
 from servicekit.clock import Clock, to_text
 from servicekit.ids import new_ulid
@@ -37,7 +37,10 @@ class ControlService:
         """Seals what was accepted before; the sealer's answer. Raises `SealingError`."""
         event = {"event_type": "system_event", "resource": "audit/log", "action": FLUSH_ACTION}
         await self._record(event, operation)
-        return await self._sealer.seal()
+        answer = await self._sealer.seal()
+        if not answer.get("complete", True):
+            raise SealingError(retry_after=1)
+        return answer
 
     async def erase(self, user_id: int, operation: Operation) -> str:
         """Deletes the person's key; the id of the event that tells of it.

@@ -22,8 +22,9 @@ _ALONE = r"(?<![0-9A-Za-z_\]])(?<![0-9\]][-.:/])"
 _BEFORE = _ALONE + r"(?<![A-Za-z_][-./])"
 _AFTER = r"(?![0-9A-Za-z_\[])(?![-.:/][0-9\[])(?![-/][A-Za-z_])"
 
+# Addresses that hang together are one match: else the second would be found only the next time.
 _EMAIL = re.compile(
-    r"(?<![\w.!+'~-])[\w.!+'~-]++(?:@|%40)(?:[\w-]+\.)+[^\W\d_]{2,63}(?![\w-])", re.IGNORECASE
+    r"(?<![\w.!+'~-])(?:[\w.!+'~-]++(?:@|%40)(?:[\w-]+\.)+[^\W\d_]{2,63}(?!\d))+", re.IGNORECASE
 )
 _CARD = re.compile(
     _ALONE + r"[0-9]{4}(?:[ -]?[0-9]{4}[ -]?[0-9]{4}[ -]?[0-9]{1,4}(?:[ -]?[0-9]{3})?"
@@ -45,11 +46,12 @@ _PHONES = (
 )
 _TRUNK = re.compile(_BEFORE + r"0[1-9][0-9]{0,4}([ .-])[0-9]{2,8}(?:\1[0-9]{2,8}){0,4}" + _AFTER)
 _TRUNK_DIGITS = range(10, 13)
-_BARE_SSN = re.compile(r"(?<![0-9])(?!000|666|9)[0-9]{3}(?!00)[0-9]{2}(?!0000)[0-9]{4}(?![0-9])")
-_BARE_PHONE = re.compile(r"(?<![0-9+])[0-9]{7,15}(?![0-9])")
+# Without separators, where the name says what it is.
+_BARE_SSN = re.compile(_BEFORE + r"(?!000|666|9)[0-9]{3}(?!00)[0-9]{2}(?!0000)[0-9]{4}" + _AFTER)
+_BARE_PHONE = re.compile(_BEFORE + r"[0-9]{7,15}" + _AFTER)
 _NAMED_SSN = re.compile(r"(?:^|_)ssn|social_?security", re.IGNORECASE)
 _NAMED_PHONE = re.compile(r"(?:^|_)(?:phone|mobile|tel|fax)(?:_|$)|telephone", re.IGNORECASE)
-_SUSPECT = re.compile(r"@|%40|[0-9][0-9 .()-]{5,}[0-9]")
+_SUSPECT = re.compile(r"@|%40|(?<![0-9A-Za-z_])[0-9][0-9 .()-]{5,}[0-9](?![0-9A-Za-z_])", re.ASCII)
 
 _LEAST_CARD_DIGITS = 13
 _LEAST_CARD = 10 ** (_LEAST_CARD_DIGITS - 1)
