@@ -179,6 +179,11 @@ class AuditSink:
         """Records events."""
         return await self.call("POST", f"/api/v1/events{path}", body, **headers)
 
+    @staticmethod
+    def message(event: Mapping[str, object], reported_by: str) -> str:
+        """A message of the intake queue, as the control function sends it."""
+        return json.dumps({"event": event, "reported_by": reported_by})
+
     async def opened(self, event_id: str) -> dict[str, Any]:
         """A stored event as readers see it."""
         [content] = await self.opener.open_records([self.writer.entries[event_id].record])
