@@ -193,3 +193,10 @@ class AuditSink:
 def event_body(**fields: Any) -> dict[str, Any]:
     """An AuditEventCreate."""
     return {"event_type": "t", "resource": "r/1", "action": "a", "metadata": {}, **fields}
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
+    """The answer is this problem."""
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]

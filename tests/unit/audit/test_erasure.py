@@ -5,8 +5,7 @@ import pytest
 from contracts.audit import examples
 from functions.audit.routes.intake import take
 from servicekit.errors import StoreUnavailableError
-from tests.fakes.audit import CALLER, AuditSink, event_body
-from tests.unit.audit.test_ingest_api import assert_problem
+from tests.fakes.audit import CALLER, AuditSink, assert_problem, event_body
 
 pytestmark = pytest.mark.anyio
 

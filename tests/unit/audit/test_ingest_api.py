@@ -6,7 +6,7 @@ import pytest
 
 from contracts.audit.v1 import MAX_BODY_BYTES, MAX_RECORD_BYTES
 from servicekit.errors import StoreUnavailableError
-from tests.fakes.audit import CALLER, AuditSink, event_body
+from tests.fakes.audit import CALLER, AuditSink, assert_problem, event_body
 
 pytestmark = pytest.mark.anyio
 
@@ -16,12 +16,6 @@ PATHS = ["", "/batch", "/user", "/system", "/security", "/data"]
 @pytest.fixture
 def sink():
     return AuditSink()
-
-
-def assert_problem(answer, status, code):
-    assert (answer.status_code, answer.json()["code"]) == (status, code)
-    assert answer.headers["content-type"] == "application/problem+json"
-    assert answer.json()["request_id"] == answer.headers["x-request-id"]
 
 
 async def test_an_event_is_answered_as_it_is_stored(sink):
