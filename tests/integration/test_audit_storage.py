@@ -261,7 +261,7 @@ async def test_as_many_are_read_as_are_answered_however_many_there_are(sink):
         entry(n, timedelta(seconds=n), user_id=n % 3, event_type=f"t{n % 2}") for n in range(900)
     ]
     # moto copies every table for each transaction.
-    await sink.records.write_batch(puts=[sink.writer._item(e) for e in entries])
+    await sink.records.write_batch(puts=[sink.writer.item(e) for e in entries])
     for wanted in (ALL, Filter(user_id=1), Filter(event_type="t1")):
         sink.queries.items_read = 0
         assert len(await sink.found(wanted, limit=50)) == 50
