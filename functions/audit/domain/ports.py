@@ -135,6 +135,12 @@ class ColdStore(Protocol):
     async def find(self, wanted: Filter, span: Span, before: Position | None, limit: int) -> FoundPage:
         """As `RecordReader.find`. Raises `RangeTooWideError` when too much would have to be read."""
 
+    async def get(self, event_id: str, span: Span) -> Found | None:
+        """The newest record of that id accepted within `span`. Raises `RangeTooWideError`."""
+
+    async def check(self) -> None:
+        """Raises when the archive does not answer."""
+
 
 class Archive(Protocol):
     """The way into the archive."""
