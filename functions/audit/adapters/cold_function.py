@@ -64,9 +64,9 @@ class ColdFunction:
         except BotoCoreError:
             _logger.exception("the cold function does not answer")
             raise ArchiveUnavailableError(retry_after=1) from None
-        if "FunctionError" in answer:
+        if answer.get("FunctionError"):
             # Its payload tells of the error in its own words; its own log has more.
-            _logger.error("the cold function failed", extra={"error": answer["FunctionError"]})
+            _logger.error("the cold function failed", extra={"error": answer.get("FunctionError")})
             raise ArchiveUnavailableError(retry_after=1)
         content: dict[str, Any] = json.loads(payload)
         return content

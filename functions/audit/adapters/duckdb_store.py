@@ -66,9 +66,7 @@ class DuckdbStore:
         """See `ports.ColdStore`."""
         await asyncio.to_thread(self._files.check)
 
-    def _find(
-        self, wanted: Filter, span: Span, before: Position | None, limit: int
-    ) -> FoundPage:
+    def _find(self, wanted: Filter, span: Span, before: Position | None, limit: int) -> FoundPage:
         conditions = dict(_conditions(wanted))
         if before is not None:
             conditions['("timestamp", event_id) < (?, ?)'] = [

@@ -26,7 +26,7 @@ class CloudWatchMetrics:
         self._client: LazyClient[CloudWatchClient] = LazyClient(make or _make_client)
 
     async def put(self, values: Mapping[str, float]) -> None:
-        """See `ports.Metrics`. Raises botocore's errors: who called knows what a lost figure costs."""
+        """See `ports.Metrics`. Raises botocore's errors: a figure that is lost is an alarm lost."""
         await asyncio.to_thread(self._put, values)
 
     def _put(self, values: Mapping[str, float]) -> None:

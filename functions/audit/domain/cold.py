@@ -53,9 +53,7 @@ class ColdService:
         return await self._store.find(Filter(**request["filter"]), span, before, request["limit"])
 
 
-def find_request(
-    wanted: Filter, span: Span, before: Position | None, limit: int
-) -> dict[str, Any]:
+def find_request(wanted: Filter, span: Span, before: Position | None, limit: int) -> dict[str, Any]:
     """Asks for `ColdStore.find`."""
     return {
         "operation": "find",
