@@ -10,7 +10,7 @@ import asyncio
 import logging
 import tempfile
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,9 +22,9 @@ from functions.audit.domain.models import Export, Found, FoundPage, Leaf, Positi
 from functions.audit.domain.ports import ArchiveReader, ExportFiles, Exports, Ledger, RecordReader
 from functions.audit.domain.spans import hot_boundary, split
 from servicekit.clock import Clock
+from servicekit.errors import AppError
 
-LEASE_RENEWAL_SECONDS = STALLED.total_seconds() / 4
-
+_RENEWAL_SECONDS = STALLED.total_seconds() / 4
 _PAGE = 500
 _ADDED_AT_ONCE = 1_000
 _LEAVES_AT_ONCE = 1_000
@@ -43,6 +43,11 @@ class ExportLimits:
     records: int = 250_000
     size_bytes: int = 1_000_000_000
     seconds: float = 780.0
+    renewal_seconds: float = _RENEWAL_SECONDS
+
+
+PlacedRecords = AsyncIterator[Sequence[tuple[Found, Leaf | None]]]
+"""Groups of records with their places in the log, None for those that are not sealed."""
 
 
 class ExportTooLargeError(Exception):
@@ -104,7 +109,7 @@ class ExportWorker:
         now = self._clock()
         if export.status == "running" and export.updated_at + STALLED > now:
             raise ExportConflictError(retry_after=int(STALLED.total_seconds()))
-        lease = _Lease(self._exports, self._clock, export)
+        lease = _Lease(self._exports, self._clock, export, self._limits.renewal_seconds)
         await lease.tell(status="running", records=0, proven=0)
         try:
             async with lease.kept(), asyncio.timeout(self._limits.seconds):
@@ -176,9 +181,7 @@ class ExportWorker:
         ):
             raise ExportTooLargeError
 
-    async def _placed(
-        self, collection: Collection
-    ) -> AsyncIterator[Sequence[tuple[Found, Leaf | None]]]:
+    async def _placed(self, collection: Collection) -> PlacedRecords:
         """The records with their leaves, in the log's order, then those that are not sealed."""
         for ids in collection.ids(_LEAVES_AT_ONCE):
             collection.place(list((await self._sources.ledger.leaves(ids)).values()))
@@ -195,9 +198,12 @@ class ExportWorker:
 class _Lease:
     """The export as this worker wrote it last."""
 
-    def __init__(self, exports: Exports, clock: Clock, export: Export) -> None:
+    def __init__(
+        self, exports: Exports, clock: Clock, export: Export, renewal_seconds: float
+    ) -> None:
         self._exports = exports
         self._clock = clock
+        self._renewal_seconds = renewal_seconds
         self.export = export
         self.records = 0
 
@@ -213,28 +219,34 @@ class _Lease:
         The work ends with `ExportConflictError` when the lease is lost.
         """
         work = asyncio.current_task()
-        lost: list[Exception] = []
-
-        async def renew() -> None:
-            while True:
-                await asyncio.sleep(LEASE_RENEWAL_SECONDS)
-                try:
-                    await self.tell(records=self.records)
-                except ExportConflictError as error:
-                    lost.append(error)
-                    if work is not None:
-                        work.cancel()
-                    return
-                except Exception:  # noqa: BLE001  (the next renewal may get through)
-                    _logger.warning("a lease was not renewed", exc_info=True)
-
-        renewal = asyncio.create_task(renew())
+        stop = asyncio.Event()
+        renewal = asyncio.create_task(self._renew(work, stop))
         try:
             yield
         except asyncio.CancelledError:
-            if lost:
-                raise lost[0] from None
-            raise
+            if not renewal.done() or work is None:
+                raise
+            work.uncancel()
         finally:
-            renewal.cancel()
-            await asyncio.gather(renewal, return_exceptions=True)
+            # Not cancelled: a write that is under way may take effect all the same.
+            stop.set()
+            lost = await renewal
+        if lost is not None:
+            raise lost
+
+    async def _renew(
+        self, work: asyncio.Task[Any] | None, stop: asyncio.Event
+    ) -> ExportConflictError | None:
+        """Renews until told to stop; returns the error of a lease that was lost."""
+        while True:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), self._renewal_seconds)
+                return None
+            try:
+                await self.tell(records=self.records)
+            except ExportConflictError as error:
+                if work is not None:
+                    work.cancel()
+                return error
+            except AppError:
+                _logger.warning("a lease was not renewed", exc_info=True)
