@@ -9,7 +9,11 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
-from functions.audit.domain.errors import EventNotFoundError, RangeTooWideError
+from functions.audit.domain.errors import (
+    ArchiveUnavailableError,
+    EventNotFoundError,
+    RangeTooWideError,
+)
 from functions.audit.domain.exports import ExportRequest, ExportService
 from functions.audit.domain.models import (
     Export,
@@ -168,7 +172,14 @@ class QueryService:
     async def _get_archived(self, event_id: str, made_at: datetime) -> Found | None:
         boundary = hot_boundary(self._clock(), self._hot_days)
         _, cold = split(Span(made_at - _SEARCHED_BEFORE, made_at + _SEARCHED_AFTER), boundary)
-        return None if cold is None else await self._cold.get(event_id, cold)
+        if cold is None:
+            return None
+        try:
+            return await self._cold.get(event_id, cold)
+        except RangeTooWideError:
+            raise ArchiveUnavailableError(
+                "More was recorded around that time than can be searched by id: find it by time."
+            ) from None
 
     async def _open(self, found: Sequence[Found]) -> Sequence[JsonObject]:
         return await self._opener.open_records([item.record for item in found])

@@ -1,0 +1,60 @@
+"""What routes and entrypoints are given: the domain's services, made by `bootstrap`."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+
+from functions.audit.domain.archive import Archiver
+from functions.audit.domain.cold import ColdService
+from functions.audit.domain.export_worker import ExportWorker
+from functions.audit.domain.exports import ExportService
+from functions.audit.domain.proofs import ProofService
+from functions.audit.domain.query import QueryService
+from functions.audit.domain.reconciliation import ReconciliationService
+from functions.audit.domain.stats import StatsService
+from functions.audit.domain.watch import Watcher
+
+Check = Callable[[], Awaitable[object]]
+"""Raises when a dependency does not answer."""
+
+
+@dataclass(frozen=True, slots=True)
+class QueryApi:
+    """What the reading routes need; `checks` by the dependency's name."""
+
+    service_name: str
+    queries: QueryService
+    exports: ExportService
+    proofs: ProofService
+    reconciliation: ReconciliationService
+    stats: StatsService
+    checks: Mapping[str, Check]
+
+
+@dataclass(frozen=True, slots=True)
+class ArchiverFunction:
+    """What the archiver needs."""
+
+    archiver: Archiver
+
+
+@dataclass(frozen=True, slots=True)
+class WatcherFunction:
+    """What the watcher needs."""
+
+    watcher: Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class ColdFunction:
+    """What the cold function needs."""
+
+    cold: ColdService
+
+
+@dataclass(frozen=True, slots=True)
+class ExporterFunction:
+    """What the export worker's function needs."""
+
+    worker: ExportWorker

@@ -1,0 +1,20 @@
+"""Lambda handler of the record table's stream: each stored record goes to the archive.
+
+A failure fails the batch: the stream gives it again, halved, and readers drop repeated ids.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from functions.audit.bootstrap import archiver_from_environment
+from functions.audit.routes.stream import inserted
+
+_dependencies = archiver_from_environment()
+
+
+def handler(event: Mapping[str, Any], _context: object) -> None:
+    """Archives the records that were stored."""
+    asyncio.run(_dependencies.archiver.archive(inserted(event)))

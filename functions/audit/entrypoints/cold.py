@@ -1,0 +1,16 @@
+"""Lambda handler of queries over the archive; the query function invokes it and waits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from functions.audit.bootstrap import cold_from_environment
+
+_dependencies = cold_from_environment()
+
+
+def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
+    """Answers a request of `functions.audit.domain.cold`."""
+    return asyncio.run(_dependencies.cold.answer(event))

@@ -1,0 +1,17 @@
+"""Lambda handler of the record table's stream: a record that is changed or removed is an alarm."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from functions.audit.bootstrap import watcher_from_environment
+from functions.audit.routes.stream import changed
+
+_dependencies = watcher_from_environment()
+
+
+def handler(event: Mapping[str, Any], _context: object) -> None:
+    """Tells of what must not happen."""
+    asyncio.run(_dependencies.watcher.report(changed(event)))
