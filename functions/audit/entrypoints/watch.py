@@ -10,8 +10,10 @@ from functions.audit.bootstrap import watcher_from_environment
 from functions.audit.routes.stream import changed
 
 _dependencies = watcher_from_environment()
+# One loop for all invocations: locks belong to the loop that they were first waited for in.
+_runner = asyncio.Runner()
 
 
 def handler(event: Mapping[str, Any], _context: object) -> None:
     """Tells of what must not happen."""
-    asyncio.run(_dependencies.watcher.report(changed(event)))
+    _runner.run(_dependencies.watcher.report(changed(event)))
