@@ -76,8 +76,8 @@ class Ledger(Protocol):
     async def oldest_pending(self) -> datetime | None:
         """When the oldest record that is not sealed was accepted."""
 
-    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Marker]) -> None:
-        """Writes each leaf's place and removes the markers; may be repeated."""
+    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Position]) -> None:
+        """Writes each leaf's place, then removes the markers there; may be repeated."""
 
     async def leaf(self, event_id: str) -> Leaf | None:
         """The record's place in the log, None while it is not sealed."""
