@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -11,11 +10,6 @@ from servicekit.aws import LazyClient, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
-
-MAX_VALUES = 1_000
-"""Of one PutMetricData, as AWS has it."""
-
-_logger = logging.getLogger(__name__)
 
 
 class Metrics(Protocol):
@@ -26,11 +20,7 @@ class Metrics(Protocol):
 
 
 class CloudWatchMetrics:
-    """`Metrics` in one CloudWatch namespace.
-
-    A figure that cannot be recorded is logged and lost: it is no reason to end the work. An alarm
-    on missing data tells of that.
-    """
+    """`Metrics` in one CloudWatch namespace."""
 
     def __init__(
         self, namespace: str, make: Callable[[], CloudWatchClient] | None = None
@@ -39,15 +29,8 @@ class CloudWatchMetrics:
         self._client: LazyClient[CloudWatchClient] = LazyClient(make or _make_client)
 
     async def put(self, values: Mapping[str, float]) -> None:
-        """See `Metrics`."""
-        if not values:
-            return
-        if len(values) > MAX_VALUES:
-            raise ValueError(f"more than {MAX_VALUES} values")
-        try:
-            await asyncio.to_thread(self._put_now, values)
-        except Exception:
-            _logger.exception("metrics not recorded", extra={"metrics": sorted(values)})
+        """See `Metrics`. Raises botocore's errors: callers know what a lost figure costs."""
+        await asyncio.to_thread(self._put_now, values)
 
     def close(self) -> None:
         """Ends the connections."""
