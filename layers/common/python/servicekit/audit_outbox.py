@@ -6,7 +6,7 @@
 | event   | AUDITOUT#<producer>   | <sequence, padded> | sequence, event (JSON), recorded_at,     |
 |         |                       |                    | refused (the code, where the sink did)   |
 
-A producer is a shard of a service, `<service>/00` to `<service>/15`. The counter moves from n to
+A producer is a shard of a service, `<service>:00` to `<service>:15`. The counter moves from n to
 n + 1 in the transaction that writes event n + 1, so whatever crashes, the numbers of stored events
 have no gap; shards keep writers out of each other's way.
 """
@@ -32,6 +32,7 @@ from servicekit.dynamodb import (
     Put,
     TransactionRefusedError,
     Update,
+    Write,
     WriteConflictError,
     from_attributes,
 )
@@ -105,7 +106,7 @@ class DynamoOutbox:
         """False when the counter had moved: then it is known how far."""
         producer = _producer(self._service, shard)
         last = self._last.get(shard, 0)
-        writes = [_advance(producer, last), _put(producer, last + 1, event)]
+        writes: list[Write] = [_advance(producer, last), _put(producer, last + 1, event)]
         try:
             # In another's way, another shard is better than waiting.
             await self._table.transact(writes, attempts=1)
@@ -159,7 +160,7 @@ def items_of_stream(records: Sequence[Mapping[str, Any]]) -> list[OutboxItem]:
 
 
 def _producer(service: str, shard: int) -> str:
-    return f"{service}/{shard:02}"
+    return f"{service}:{shard:02}"
 
 
 def _sk(sequence: int) -> str:

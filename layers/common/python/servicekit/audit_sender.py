@@ -69,7 +69,9 @@ class Sink(Protocol):
 class OutboxReader(Protocol):
     """The outbox, from this side."""
 
-    producers: Sequence[str]
+    @property
+    def producers(self) -> Sequence[str]:
+        """Whose items there may be."""
 
     async def after(self, producer: str, sequence: int, limit: int) -> list[OutboxItem]:
         """At most `limit` items of a producer above `sequence`, in order."""

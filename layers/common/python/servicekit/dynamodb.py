@@ -275,7 +275,9 @@ class DynamoTable:
                 reasons = [r.get("Code", "None") for r in told]
                 failed = [i for i, r in enumerate(reasons) if r == "ConditionalCheckFailed"]
                 if failed:
-                    items = {i: from_attributes(told[i]["Item"]) for i in failed if told[i].get("Item")}
+                    items = {
+                        i: from_attributes(told[i]["Item"]) for i in failed if told[i].get("Item")
+                    }
                     raise TransactionRefusedError(frozenset(failed), items) from None
                 if _TRANSIENT_REASONS.issuperset(reasons):
                     raise WriteConflictError(retry_after=1) from None

@@ -22,9 +22,7 @@ class Metrics(Protocol):
 class CloudWatchMetrics:
     """`Metrics` in one CloudWatch namespace."""
 
-    def __init__(
-        self, namespace: str, make: Callable[[], CloudWatchClient] | None = None
-    ) -> None:
+    def __init__(self, namespace: str, make: Callable[[], CloudWatchClient] | None = None) -> None:
         self._namespace = namespace
         self._client: LazyClient[CloudWatchClient] = LazyClient(make or _make_client)
 
