@@ -14,6 +14,7 @@ have no gap; shards keep writers out of each other's way.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import random
 from collections.abc import Mapping, Sequence
@@ -44,9 +45,11 @@ SHARDS = 16
 PK_PREFIX = "AUDITOUT#"
 """Of every event's partition: what the stream's filter and the sender's rights name."""
 
-_ATTEMPTS = 12
+_PATIENCE_SECONDS = 5.0
+"""How long an event is tried while others are in the way; API Gateway waits 29 s."""
+
 _BACKOFF_SECONDS = 0.01
-_MAX_BACKOFF_SECONDS = 0.2
+_MAX_DOUBLINGS = 4
 _SEQUENCE_DIGITS = 16
 
 
@@ -78,16 +81,20 @@ class DynamoOutbox:
 
     async def append(self, event: JsonObject) -> None:
         """See `audit.Outbox`."""
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + _PATIENCE_SECONDS
         async with self._slots:
-            for attempt in range(_ATTEMPTS):
+            for attempt in itertools.count():
                 try:
                     if await self._attempt(event):
                         return
                 except StoreUnavailableError:
                     break
                 # The first refusal of a shard only tells how far it has come.
-                if attempt:
-                    await _back_off(attempt)
+                pause = _pause(attempt) if attempt else 0
+                if clock() + pause > deadline:
+                    break
+                await asyncio.sleep(pause)
         raise AuditUnavailableError(retry_after=1)
 
     async def _attempt(self, event: JsonObject) -> bool:
@@ -212,7 +219,7 @@ def _item_from(item: Mapping[str, Any]) -> OutboxItem:
     )
 
 
-async def _back_off(attempt: int) -> None:
+def _pause(attempt: int) -> float:
     # Full jitter: waiting equally long would let the same rivals meet again.
-    longest = min(_BACKOFF_SECONDS * 2**attempt, _MAX_BACKOFF_SECONDS)
-    await asyncio.sleep(random.uniform(0, longest))  # noqa: S311
+    longest = _BACKOFF_SECONDS * 2 ** min(attempt, _MAX_DOUBLINGS)
+    return random.uniform(0, longest)  # noqa: S311
