@@ -1,4 +1,4 @@
-"""The audit outbox on DynamoDB: whatever happens, numbers have no gap and agree with the counter."""
+"""The audit outbox on DynamoDB: whatever happens, numbers have no gap and fit the counter."""
 
 import asyncio
 import random
@@ -273,9 +273,7 @@ async def test_a_conflict_is_answered_with_another_producer(outboxes, make_clien
     calls = Interference(client, "TransactWriteItems")
     calls.cancel("TransactionConflict", "None", times=3)
     await record(outboxes.open(lambda: client))
-    tried = [
-        request["TransactItems"][0]["Update"]["Key"]["pk"]["S"] for request in calls.requests
-    ]
+    tried = [request["TransactItems"][0]["Update"]["Key"]["pk"]["S"] for request in calls.requests]
     assert len(tried) == 4
     assert len(set(tried)) == 4
     assert len(await stored(table)) == 1

@@ -136,7 +136,7 @@ def _extended(state: ProducerState, arrivals: _Arrivals) -> ProducerState:
     for sequence, accepted_at in arrivals:
         if sequence > through + 1:
             gaps.append(_gap(state.producer, through, through_at, sequence, accepted_at))
-        # A number twice is no loss: a producer that was restored from a backup counts on from there.
+        # A number twice is no loss: a producer restored from a backup counts on from there.
         if sequence > through:
             through, through_at = sequence, accepted_at
     return replace(state, through=through, through_at=through_at, gaps=tuple(gaps))

@@ -14,8 +14,8 @@ from functions.audit.domain.reconciliation import (
     GRACE,
     MAX_GAPS,
     Completeness,
-    ReconciliationService,
     Reconciler,
+    ReconciliationService,
 )
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
