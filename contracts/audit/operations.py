@@ -85,13 +85,14 @@ _BODY = (413, 415, 422)
 _KEYED = (409,)
 
 _REPEATS = (
-    "The same `event_id` and content get the stored event again, with 200; the same `event_id` with "
-    "other content is a 409. Without an `event_id`, `Idempotency-Key` stands for one. The answer "
-    "comes after the event is stored; it is found by every query from then on."
+    "The same `event_id` and content get the stored event again, with 200; the same `event_id` "
+    "with other content is a 409. Without an `event_id`, `Idempotency-Key` stands for one. The "
+    "answer comes after the event is stored; it is found by every query from then on."
 )
 _PERSONAL = (
-    " Properties of `metadata` that are marked x-personal are encrypted under the person's key; "
-    "personal data of the kinds that the masking policy names is replaced, and `masked` tells where."
+    " Personal data of the kinds that the masking policy names is replaced, and `masked` tells "
+    "where. What is left of the properties of `metadata` that are marked x-personal is encrypted "
+    "under the person's key."
 )
 
 
@@ -103,11 +104,7 @@ def _ingest(
     operation_id: str,
     path: str,
     summary: str,
-    body: type[v1.AuditEventCreate]
-    | type[v1.UserEventCreate]
-    | type[v1.SystemEventCreate]
-    | type[v1.SecurityEventCreate]
-    | type[v1.DataEventCreate],
+    body: type[v1.EventReport],
     body_example: dict[str, Any],
     example: dict[str, Any],
 ) -> Operation:

@@ -141,7 +141,7 @@ Metadata = Annotated[
 ]
 
 
-class _Report(WireModel):
+class EventReport(WireModel):
     """What every kind of report may say."""
 
     user_id: Annotated[WireId | None, Field(description="Whose doing it was.")] = None
@@ -164,23 +164,23 @@ class _Report(WireModel):
         return self
 
 
-class AuditEventCreate(_Report):
+class AuditEventCreate(EventReport):
     """Something that happened."""
 
     event_type: EventType
 
 
-class UserEventCreate(_Report):
+class UserEventCreate(EventReport):
     """What a person did: an event of type `user_action`, whatever the body says."""
 
-    user_id: Annotated[WireId, Field(description="Whose doing it was.")]  # type: ignore[assignment]
+    user_id: Annotated[WireId, Field(description="Whose doing it was.")]
 
 
-class SystemEventCreate(_Report):
+class SystemEventCreate(EventReport):
     """What the system did: an event of type `system_event`, whatever the body says."""
 
 
-class SecurityEventCreate(_Report):
+class SecurityEventCreate(EventReport):
     """What bears on security: an event of type `security_event`, whatever the body says.
 
     The severity is in the metadata as well.
@@ -189,7 +189,7 @@ class SecurityEventCreate(_Report):
     severity: Severity = "medium"
 
 
-class DataEventCreate(_Report):
+class DataEventCreate(EventReport):
     """An access to data: an event of type `data_event`, whatever the body says.
 
     The classification is in the metadata as well.

@@ -258,7 +258,7 @@ async def test_what_a_batch_leaves_over_is_tried_again(client, table):
         (SimpleNamespace(status_code=200), {"UnprocessedItems": {TABLE: left}}),
     ]
     await table.put(Put(item("kept"), NEW))
-    await table.delete_batch(keys)
+    await table.write_batch(deletes=keys)
     assert interference.calls == 3
     assert await table.get(item("0")) is None
     assert await table.get(item("kept")) is not None
@@ -271,7 +271,7 @@ async def test_a_batch_that_never_gets_through_says_so(client, table):
         (SimpleNamespace(status_code=200), {"UnprocessedItems": {TABLE: left}})
     ] * 100
     with pytest.raises(StoreUnavailableError):
-        await table.delete_batch([item("0")])
+        await table.write_batch(deletes=[item("0")])
 
 
 async def test_the_counter_stops_at_the_last_id(table):

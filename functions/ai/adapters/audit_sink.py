@@ -24,7 +24,7 @@ from servicekit.audit_sender import (
     SinkUnavailableError,
     Verdict,
 )
-from servicekit.aws import ApiAddress, api_address
+from servicekit.aws import current_region
 from servicekit.parameters import ParameterUnavailableError
 
 _TIMEOUT_SECONDS = 10.0
@@ -49,9 +49,7 @@ class AuditSink:
     stays the same.
     """
 
-    def __init__(
-        self, address: Address, make: Callable[[ApiAddress], AuditClient] | None = None
-    ) -> None:
+    def __init__(self, address: Address, make: Callable[[str], AuditClient] | None = None) -> None:
         self._address = address
         self._make = make or _make_client
         self._client: AuditClient | None = None
@@ -83,7 +81,7 @@ class AuditSink:
         if self._client is None or url != self._client_url:
             if self._client is not None:
                 await self._client.aclose()
-            self._client = self._make(api_address(url))
+            self._client = self._make(url)
             self._client_url = url
         return self._client
 
@@ -98,5 +96,5 @@ def _verdict(item: v1.BatchItem) -> Verdict:
     return LATER
 
 
-def _make_client(address: ApiAddress) -> AuditClient:
-    return AuditClient(address.url, auth=SigV4(region=address.region), timeout=_TIMEOUT_SECONDS)
+def _make_client(url: str) -> AuditClient:
+    return AuditClient(url, auth=SigV4(region=current_region()), timeout=_TIMEOUT_SECONDS)

@@ -265,8 +265,8 @@ class DynamoSessions:
                 {":pk": keys.session_pk(session_id), ":first": first, ":last": last},
                 projection="pk, sk",
             )
-            await self._table.delete_batch(
-                [{"pk": str(item["pk"]), "sk": str(item["sk"])} for item in page.items]
+            await self._table.write_batch(
+                deletes=[{"pk": str(item["pk"]), "sk": str(item["sk"])} for item in page.items]
             )
             if page.last_key is None:
                 return

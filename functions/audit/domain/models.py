@@ -17,7 +17,7 @@ JsonObject = Mapping[str, Any]
 class NewEvent:
     """What a producer reports, checked against the contract and not yet stored.
 
-    `event_id` is the producer's own, or one made for it; it is what makes a repetition a repetition.
+    `event_id` is the producer's own, or one made for it: by it a repetition is known.
     """
 
     event_id: str
@@ -256,8 +256,10 @@ class Gap:
 
 @dataclass(frozen=True, slots=True)
 class ProducerState:
-    """How far a producer's reports are known to be complete: all up to `through` have arrived,
-    but for those in `gaps`."""
+    """How far a producer's reports are known to be complete.
+
+    All up to `through` have arrived, but for those in `gaps`.
+    """
 
     producer: str
     through: int

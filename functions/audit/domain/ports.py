@@ -46,12 +46,12 @@ class RecordReader(Protocol):
     async def get_many(self, event_ids: Sequence[str]) -> list[Entry]:
         """Those of the records that are there, in the order asked for."""
 
-    async def find(self, wanted: Filter, span: Span, before: Position | None, limit: int) -> FoundPage:
+    async def find(
+        self, wanted: Filter, span: Span, before: Position | None, limit: int
+    ) -> FoundPage:
         """Records of `span`, newest first, older than `before`. Visible at once."""
 
-    async def sequences(
-        self, producer: str, after: int, limit: int
-    ) -> list[tuple[int, datetime]]:
+    async def sequences(self, producer: str, after: int, limit: int) -> list[tuple[int, datetime]]:
         """A producer's sequences above `after`, ascending, with their acceptance times."""
 
     async def check(self) -> None:
@@ -132,8 +132,10 @@ class KeyWrapping(Protocol):
 class ColdStore(Protocol):
     """The archive, for interactive queries."""
 
-    async def find(self, wanted: Filter, span: Span, before: Position | None, limit: int) -> FoundPage:
-        """As `RecordReader.find`. Raises `RangeTooWideError` when too much would have to be read."""
+    async def find(
+        self, wanted: Filter, span: Span, before: Position | None, limit: int
+    ) -> FoundPage:
+        """As `RecordReader.find`. Raises `RangeTooWideError` where too much would be read."""
 
 
 class Archive(Protocol):

@@ -1,16 +1,13 @@
-"""Parameters, kept for minutes; the addresses that they hold."""
+"""Parameters of other stacks, kept for minutes."""
 
 from types import SimpleNamespace
 
 import pytest
 from botocore.exceptions import EndpointConnectionError
 
-from servicekit.aws import ApiAddress, api_address
 from servicekit.parameters import KEPT_SECONDS, Parameter, ParameterUnavailableError
 
 pytestmark = pytest.mark.anyio
-
-URL = "https://abc123.execute-api.eu-west-1.amazonaws.com/live"
 
 
 class Ssm:
@@ -63,16 +60,3 @@ async def test_what_cannot_be_read_is_unavailable(parameter, ssm):
     ssm.down = True
     with pytest.raises(ParameterUnavailableError):
         await parameter.get()
-
-
-def test_an_address_tells_its_region(monkeypatch):
-    monkeypatch.delenv("AWS_ENDPOINT_URL", raising=False)
-    assert api_address(URL) == ApiAddress(URL, "eu-west-1")
-    with pytest.raises(ValueError):
-        api_address("https://example.org/live")
-
-
-def test_another_cloud_has_its_apis_below_a_path(monkeypatch):
-    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://localhost:4566/")
-    there = api_address(URL)
-    assert there == ApiAddress("http://localhost:4566/_aws/execute-api/abc123/live", "eu-west-1")

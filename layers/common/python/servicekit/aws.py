@@ -6,16 +6,11 @@ the rest of a function's start.
 
 from __future__ import annotations
 
-import os
-import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 ClientT = TypeVar("ClientT")
-
-_API_URL = re.compile(r"https://([^./]+)\.execute-api\.([^./]+)\.[^/]+/([^/]+)")
 
 # Making clients is not thread-safe in botocore, using them is.
 _lock = threading.Lock()
@@ -51,25 +46,12 @@ def make_client(service: str, **config: Any) -> Any:
     return get_session().create_client(service, config=Config(**config))
 
 
-@dataclass(frozen=True, slots=True)
-class ApiAddress:
-    """Where a REST API is reached, and the region to sign for."""
+def current_region() -> str:
+    """The region that this process works in, as its clients have it. Raises `NoRegionError`."""
+    from botocore.exceptions import NoRegionError  # noqa: PLC0415
+    from botocore.session import get_session  # noqa: PLC0415
 
-    url: str
-    region: str
-
-
-def api_address(url: str) -> ApiAddress:
-    """Of `https://<api id>.execute-api.<region>.<suffix>/<stage>`.
-
-    Where the SDKs are sent to another cloud (`AWS_ENDPOINT_URL`), the API is there too, below a
-    path: MiniStack's and LocalStack's names do not resolve. Raises `ValueError`.
-    """
-    match = _API_URL.fullmatch(url)
-    if match is None:
-        raise ValueError(f"not the address of a REST API: {url}")
-    api_id, region, stage = match.groups()
-    endpoint = os.environ.get("AWS_ENDPOINT_URL")
-    if endpoint:
-        return ApiAddress(f"{endpoint.rstrip('/')}/_aws/execute-api/{api_id}/{stage}", region)
-    return ApiAddress(url, region)
+    region: str | None = get_session().get_config_variable("region")
+    if region is None:
+        raise NoRegionError
+    return region

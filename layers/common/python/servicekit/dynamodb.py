@@ -1,7 +1,7 @@
 """One DynamoDB table, asynchronously: values, conditions, retries, batches, transactions.
 
-Items are plain dicts of str, int, bool and None; whatever is deeper is stored as JSON text by the
-adapters, which know what it is.
+Items are plain dicts of str, int, bool, bytes and None; whatever is deeper is stored as JSON text
+by the adapters, which know what it is.
 """
 
 from __future__ import annotations
@@ -23,12 +23,18 @@ from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError, new_ulid
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-Value = str | int | bool | None
+Value = str | int | bool | bytes | None
 Item = dict[str, Value]
 Key = Mapping[str, str]
 
 BATCH_SIZE = 25
 """Of BatchWriteItem, as AWS has it."""
+
+BATCH_GET_SIZE = 100
+"""Of BatchGetItem, as AWS has it."""
+
+TRANSACTION_SIZE = 100
+"""Actions of one TransactWriteItems, as AWS has it."""
 
 _WORKERS = 16
 _ATTEMPTS = 6
@@ -94,10 +100,11 @@ class Expression:
 
 @dataclass(frozen=True, slots=True)
 class Put:
-    """A conditional put."""
+    """A conditional put; within a transaction `table` may name another table of the service."""
 
     item: Mapping[str, Value]
     expression: Expression
+    table: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,6 +174,7 @@ class DynamoTable:
         start: Mapping[str, Value] | None = None,
         filter_by: str | None = None,
         projection: str | None = None,
+        names: Mapping[str, str] | None = None,
     ) -> Page:
         """One page of at most `limit` items or 1 MB; consistent unless it reads an index."""
         arguments: dict[str, Any] = {
@@ -180,6 +188,7 @@ class DynamoTable:
             "IndexName": index,
             "FilterExpression": filter_by,
             "ProjectionExpression": projection,
+            "ExpressionAttributeNames": dict(names) if names else None,
             "ExclusiveStartKey": to_attributes(start) if start else None,
         }
         arguments.update({name: value for name, value in optional.items() if value is not None})
@@ -189,6 +198,28 @@ class DynamoTable:
             [from_attributes(item) for item in answer["Items"]],
             from_attributes(last_key) if last_key else None,
         )
+
+    async def count(self, condition: str, values: Mapping[str, Value]) -> int:
+        """How many items a key condition holds for, consistent; reads them all."""
+        arguments: dict[str, Any] = {
+            "KeyConditionExpression": condition,
+            "ExpressionAttributeValues": to_attributes(values),
+            "ConsistentRead": True,
+            "Select": "COUNT",
+        }
+        total: int = 0
+        while True:
+            answer = await self._call("query", **arguments)
+            total += answer["Count"]
+            if "LastEvaluatedKey" not in answer:
+                return total
+            arguments["ExclusiveStartKey"] = answer["LastEvaluatedKey"]
+
+    async def get_batch(self, keys: Sequence[Key]) -> list[Item]:
+        """Those of the items that are there, consistent, in no order; keys must be distinct."""
+        batches = [keys[n : n + BATCH_GET_SIZE] for n in range(0, len(keys), BATCH_GET_SIZE)]
+        found = await asyncio.gather(*(self._get_batch(batch) for batch in batches))
+        return [item for items in found for item in items]
 
     async def transact(self, writes: Sequence[Write], *, attempts: int = _ATTEMPTS) -> None:
         """All of `writes` or none, tried `attempts` times while other transactions are in the way.
@@ -204,35 +235,62 @@ class DynamoTable:
             ClientRequestToken=new_ulid(),
         )
 
-    async def delete_batch(self, keys: Sequence[Key]) -> None:
-        """Removes up to any number of items in batches; what AWS leaves over is tried again."""
-        for start in range(0, len(keys), BATCH_SIZE):
-            batch = keys[start : start + BATCH_SIZE]
-            pending: list[Any] = [{"DeleteRequest": {"Key": to_attributes(key)}} for key in batch]
-            for attempt in range(_ATTEMPTS):
-                answer = await self._call(
-                    "batch_write_item", table=False, RequestItems={self.name: pending}
-                )
-                pending = answer.get("UnprocessedItems", {}).get(self.name, [])
-                if not pending:
-                    break
-                await _back_off(attempt)
-            else:
-                raise StoreUnavailableError(retry_after=1)
+    async def write_batch(
+        self, *, puts: Sequence[Mapping[str, Value]] = (), deletes: Sequence[Key] = ()
+    ) -> None:
+        """Puts and removes any number of items, without conditions and not atomically.
+
+        What AWS leaves over of a batch is tried again. For what may be done twice.
+        """
+        requests: list[Any] = [{"PutRequest": {"Item": to_attributes(item)}} for item in puts]
+        requests += [{"DeleteRequest": {"Key": to_attributes(key)}} for key in deletes]
+        batches = [requests[n : n + BATCH_SIZE] for n in range(0, len(requests), BATCH_SIZE)]
+        await asyncio.gather(*(self._write_batch(batch) for batch in batches))
 
     def close(self) -> None:
         """Ends the worker threads and the connections."""
         self._workers.shutdown(wait=True)
         self._client.close()
 
+    async def _get_batch(self, keys: Sequence[Key]) -> list[Item]:
+        pending: Any = {
+            self.name: {"Keys": [to_attributes(key) for key in keys], "ConsistentRead": True}
+        }
+        items: list[Item] = []
+        for attempt in range(_ATTEMPTS):
+            answer = await self._call("batch_get_item", table=False, RequestItems=pending)
+            found = answer["Responses"].get(self.name, [])
+            items += [from_attributes(item) for item in found]
+            pending = answer.get("UnprocessedKeys")
+            if not pending:
+                return items
+            # 16 MB fill an answer: what is left over of a large batch is no sign of throttling.
+            if not found:
+                await _back_off(attempt)
+        raise StoreUnavailableError(retry_after=1)
+
+    async def _write_batch(self, pending: list[Any]) -> None:
+        for attempt in range(_ATTEMPTS):
+            answer = await self._call(
+                "batch_write_item", table=False, RequestItems={self.name: pending}
+            )
+            pending = answer.get("UnprocessedItems", {}).get(self.name, [])
+            if not pending:
+                return
+            await _back_off(attempt)
+        raise StoreUnavailableError(retry_after=1)
+
     def _transact_item(self, write: Write) -> dict[str, Any]:
-        arguments: dict[str, Any] = {"TableName": self.name, **write.expression.arguments()}
+        arguments = write.expression.arguments()
         match write:
             case Put():
-                return {"Put": {**arguments, "Item": to_attributes(write.item)}}
+                table = write.table or self.name
+                return {"Put": {"TableName": table, "Item": to_attributes(write.item), **arguments}}
             case Update():
+                # A position that another took is told in the refusal, and not read again.
                 arguments["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
-                return {"Update": {**arguments, "Key": to_attributes(write.key)}}
+                key = to_attributes(write.key)
+                return {"Update": {"TableName": self.name, "Key": key, **arguments}}
 
     async def _write(
         self, operation: str, *, table: bool = True, attempts: int = _ATTEMPTS, **arguments: Any
@@ -419,13 +477,15 @@ def _to_attribute(value: Value) -> dict[str, Any]:
             return {"N": str(value)}
         case str():
             return {"S": value}
+        case bytes():
+            return {"B": value}
 
 
 def _from_attribute(typed: Mapping[str, Any]) -> Value:
     ((kind, value),) = typed.items()
     match kind:
-        case "S" | "BOOL":
-            return cast("str | bool", value)
+        case "S" | "BOOL" | "B":
+            return cast("str | bool | bytes", value)
         case "N":
             return int(value)
         case "NULL":
