@@ -25,7 +25,9 @@ _SOURCE_SUFFIXES = frozenset({".py", ".json", ".sh"})
 _CONTAINER_TASK_ROOT = "/var/task"
 
 # botocore ships a model of every AWS service (25 MB): a bundle keeps those that the services call.
-_BOTOCORE_MODELS = frozenset({"bedrock-runtime", "dynamodb", "sso", "sso-oidc", "sts"})
+_BOTOCORE_MODELS = frozenset(
+    {"bedrock-runtime", "cloudwatch", "dynamodb", "ssm", "sso", "sso-oidc", "sts"}
+)
 
 
 class BundlingError(RuntimeError):
