@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from functions.audit.domain.models import Found, Leaf, Position
-from servicekit.clock import from_text, to_text
+from functions.audit.domain.models import Found
+from functions.audit.domain.proofs import Placed
+from servicekit.clock import to_text
+
+HASH_BYTES = 32
 
 _SCHEMA = """
 CREATE TABLE records (
-    event_id TEXT NOT NULL,
+    event_id TEXT PRIMARY KEY,
     accepted_at TEXT NOT NULL,
     record BLOB NOT NULL,
     leaf_index INTEGER,
-    leaf_hash BLOB,
-    PRIMARY KEY (event_id, accepted_at)
-) WITHOUT ROWID
+    path BLOB
+)
 """
 
 
 class Collection:
-    """Records, each once, with their places in the log."""
+    """Records, each id once, with their places in the log. One thread at a time may use it."""
 
     def __init__(self, path: Path) -> None:
-        self._database = sqlite3.connect(path, isolation_level=None)
+        self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         # What is lost with the process is collected again.
         self._database.execute("PRAGMA journal_mode = OFF")
         self._database.execute("PRAGMA synchronous = OFF")
@@ -34,41 +36,64 @@ class Collection:
         self.size_bytes = 0
 
     def add(self, found: Iterable[Found]) -> None:
-        """Adds records that are not there yet."""
+        """Adds records that are not there yet; of an id that was used again, the newest."""
         for item in found:
-            at = to_text(item.position.accepted_at)
+            row = {
+                "event_id": item.position.event_id,
+                "at": to_text(item.position.accepted_at),
+                "record": item.record,
+            }
             added = self._database.execute(
-                "INSERT OR IGNORE INTO records VALUES (?, ?, ?, NULL, NULL)",
-                (item.position.event_id, at, item.record),
+                "INSERT OR IGNORE INTO records (event_id, accepted_at, record)"
+                " VALUES (:event_id, :at, :record)",
+                row,
             ).rowcount
             self.count += added
             self.size_bytes += added * len(item.record)
+            if not added:
+                self._database.execute(
+                    "UPDATE records SET accepted_at = :at, record = :record"
+                    " WHERE event_id = :event_id AND accepted_at < :at",
+                    row,
+                )
 
-    def ids(self, at_once: int) -> Iterator[list[str]]:
-        """All event ids, `at_once` of them at a time."""
-        last = ""
-        query = "SELECT DISTINCT event_id FROM records WHERE event_id > ? ORDER BY 1 LIMIT ?"
-        while ids := [row[0] for row in self._database.execute(query, (last, at_once))]:
-            yield ids
-            last = ids[-1]
+    def groups(self, at_once: int) -> Iterator[dict[str, bytes]]:
+        """All records by their id, `at_once` of them at a time, as nearly as it is known in the
+        log's order: neighbours there share what proves them.
+        """
+        last = ("", "")
+        query = (
+            "SELECT accepted_at, event_id, record FROM records"
+            " WHERE (accepted_at, event_id) > (?, ?) ORDER BY accepted_at, event_id LIMIT ?"
+        )
+        self._database.execute("CREATE INDEX by_time ON records (accepted_at, event_id)")
+        while rows := self._database.execute(query, (*last, at_once)).fetchall():
+            yield {event_id: record for _, event_id, record in rows}
+            last = rows[-1][:2]
 
-    def place(self, leaves: Sequence[Leaf]) -> None:
+    def place(self, placed: Mapping[str, Placed]) -> None:
         """Notes places in the log."""
         self._database.executemany(
-            "UPDATE records SET leaf_index = ?, leaf_hash = ? WHERE event_id = ?",
-            [(leaf.index, leaf.leaf_hash, leaf.event_id) for leaf in leaves],
+            "UPDATE records SET leaf_index = ?, path = ? WHERE event_id = ?",
+            [
+                (place.leaf_index, b"".join(place.path), event_id)
+                for event_id, place in placed.items()
+            ],
         )
 
-    def in_order(self) -> Iterator[tuple[Found, Leaf | None]]:
-        """Records with their leaves: in the log's order, then what is not sealed, by time."""
+    def in_order(self) -> Iterator[tuple[bytes, Placed | None]]:
+        """Records with their places: in the log's order, then what is not sealed, by time."""
         rows = self._database.execute(
-            "SELECT event_id, accepted_at, record, leaf_index, leaf_hash FROM records"
+            "SELECT record, leaf_index, path FROM records"
             " ORDER BY leaf_index IS NULL, leaf_index, accepted_at, event_id"
         )
-        for event_id, accepted_at, record, index, leaf_hash in rows:
-            leaf = None if index is None else Leaf(index, event_id, leaf_hash)
-            yield Found(Position(from_text(accepted_at), event_id), record), leaf
+        for record, index, path in rows:
+            yield record, None if index is None else Placed(index, _hashes(path))
 
     def close(self) -> None:
         """Ends the use of the file."""
         self._database.close()
+
+
+def _hashes(path: bytes) -> list[bytes]:
+    return [path[n : n + HASH_BYTES] for n in range(0, len(path), HASH_BYTES)]

@@ -1,4 +1,4 @@
-"""What routes and entrypoints are given: the domain's services, made by `bootstrap`."""
+"""What the routes and triggers are given: the domain's services, made by `bootstrap`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Check = Callable[[], Awaitable[object]]
 
 
 @dataclass(frozen=True, slots=True)
-class QueryApi:
+class Query:
     """What the reading routes need; `checks` by the dependency's name."""
 
     service_name: str
@@ -33,28 +33,28 @@ class QueryApi:
 
 
 @dataclass(frozen=True, slots=True)
-class ArchiverFunction:
+class Archive:
     """What the archiver needs."""
 
-    archiver: Archiver
+    service: Archiver
 
 
 @dataclass(frozen=True, slots=True)
-class WatcherFunction:
+class Watch:
     """What the watcher needs."""
 
-    watcher: Watcher
+    service: Watcher
 
 
 @dataclass(frozen=True, slots=True)
-class ColdFunction:
-    """What the cold function needs."""
+class Cold:
+    """What the function over the archive needs."""
 
-    cold: ColdService
+    service: ColdService
 
 
 @dataclass(frozen=True, slots=True)
-class ExporterFunction:
-    """What the export worker's function needs."""
+class Export:
+    """What the export worker needs."""
 
-    worker: ExportWorker
+    service: ExportWorker

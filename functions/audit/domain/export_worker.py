@@ -13,13 +13,20 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
+from functions.audit.domain.bundle import BundleWriter, ManifestBase
 from functions.audit.domain.collection import Collection
-from functions.audit.domain.errors import ExportConflictError
+from functions.audit.domain.errors import (
+    CheckpointNotFoundError,
+    ExportConflictError,
+    LogInconsistentError,
+)
 from functions.audit.domain.exports import STALLED
-from functions.audit.domain.models import Export, Found, FoundPage, Leaf, Position, Span
-from functions.audit.domain.ports import ArchiveReader, ExportFiles, Exports, Ledger, RecordReader
+from functions.audit.domain.models import Checkpoint, Export, Found, FoundPage, Position, Span
+from functions.audit.domain.ports import ArchiveReader, ExportFiles, Exports, RecordReader
+from functions.audit.domain.proofs import ProofService
+from functions.audit.domain.record_schema import RECORD_SCHEMA
 from functions.audit.domain.spans import hot_boundary, split
 from servicekit.clock import Clock
 from servicekit.errors import AppError
@@ -27,7 +34,6 @@ from servicekit.errors import AppError
 _RENEWAL_SECONDS = STALLED.total_seconds() / 4
 _PAGE = 500
 _ADDED_AT_ONCE = 1_000
-_LEAVES_AT_ONCE = 1_000
 _PROVEN_AT_ONCE = 500
 _logger = logging.getLogger(__name__)
 
@@ -46,35 +52,19 @@ class ExportLimits:
     renewal_seconds: float = _RENEWAL_SECONDS
 
 
-PlacedRecords = AsyncIterator[Sequence[tuple[Found, Leaf | None]]]
-"""Groups of records with their places in the log, None for those that are not sealed."""
-
-
 class ExportTooLargeError(Exception):
     """More than one export may hold; `code` is what its caller is told."""
 
     code = "export_too_large"
 
 
-class Prover(Protocol):
-    """Writes bundles of records and their proofs."""
-
-    async def write(
-        self,
-        path: Path,
-        export: Export,
-        records: AsyncIterator[Sequence[tuple[Found, Leaf | None]]],
-    ) -> int:
-        """Writes the bundle to `path`; returns how many records are proven."""
-
-
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """Where records and their places are read."""
+    """Where records are read, and what proves them."""
 
     records: RecordReader
     archive: ArchiveReader
-    ledger: Ledger
+    proofs: ProofService
     hot_days: int
 
 
@@ -86,14 +76,12 @@ class ExportWorker:
         exports: Exports,
         files: ExportFiles,
         sources: Sources,
-        prover: Prover,
         clock: Clock,
         limits: ExportLimits | None = None,
     ) -> None:
         self._exports = exports
         self._files = files
         self._sources = sources
-        self._prover = prover
         self._clock = clock
         self._limits = limits or ExportLimits()
 
@@ -114,7 +102,7 @@ class ExportWorker:
         try:
             async with lease.kept(), asyncio.timeout(self._limits.seconds):
                 done = await self._make(lease)
-        except ExportTooLargeError as error:
+        except (ExportTooLargeError, LogInconsistentError) as error:
             await lease.tell(status="failed", error=error.code)
         except TimeoutError:
             await lease.tell(status="failed", error="export_too_slow")
@@ -136,7 +124,8 @@ class ExportWorker:
             collection = Collection(Path(folder) / "records.sqlite")
             try:
                 await self._collect(lease, collection)
-                proven = await self._prover.write(path, lease.export, self._placed(collection))
+                base = await self._prove(lease.export, collection)
+                proven = await asyncio.to_thread(_write, path, base, collection)
             finally:
                 collection.close()
             name = f"{lease.export.export_id}.zip"
@@ -181,18 +170,27 @@ class ExportWorker:
         ):
             raise ExportTooLargeError
 
-    async def _placed(self, collection: Collection) -> PlacedRecords:
-        """The records with their leaves, in the log's order, then those that are not sealed."""
-        for ids in collection.ids(_LEAVES_AT_ONCE):
-            collection.place(list((await self._sources.ledger.leaves(ids)).values()))
-        placed: list[tuple[Found, Leaf | None]] = []
-        for found, leaf in collection.in_order():
-            placed.append((found, leaf))
-            if len(placed) == _PROVEN_AT_ONCE:
-                yield placed
-                placed = []
-        if placed:
-            yield placed
+    async def _prove(self, export: Export, collection: Collection) -> ManifestBase:
+        """Notes the places of all records in one state of the log; what the bundle says of it."""
+        proofs = self._sources.proofs
+        newest: Checkpoint | None = None
+        # While the log is empty, there is none.
+        with suppress(CheckpointNotFoundError):
+            newest = await proofs.latest()
+        if newest is not None:
+            for records in collection.groups(_PROVEN_AT_ONCE):
+                collection.place(await proofs.place(records, newest))
+        key = await proofs.key()
+        return ManifestBase(key.vkey, newest, self._clock(), export.span, export.filter)
+
+
+def _write(path: Path, base: ManifestBase, collection: Collection) -> int:
+    """Writes the bundle; returns how many of its records are proven."""
+    with BundleWriter(str(path), base) as bundle:
+        for record, placed in collection.in_order():
+            bundle.add(record, placed)
+        bundle.finish(RECORD_SCHEMA)
+        return bundle.proven
 
 
 class _Lease:

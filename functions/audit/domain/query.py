@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 
-from functions.audit.domain.errors import (
-    ArchiveUnavailableError,
-    EventNotFoundError,
-    RangeTooWideError,
-)
+from functions.audit.domain.errors import EventNotFoundError, RangeTooWideError
 from functions.audit.domain.exports import ExportRequest, ExportService
+from functions.audit.domain.lookup import RecordLookup
 from functions.audit.domain.models import (
     Export,
     Filter,
@@ -25,6 +20,7 @@ from functions.audit.domain.models import (
     Span,
 )
 from functions.audit.domain.pages import fitting
+from functions.audit.domain.personal import RecordOpener
 from functions.audit.domain.ports import ColdStore, RecordReader
 from functions.audit.domain.spans import EARLIEST, LATEST, Range, hot_boundary, split
 from servicekit.clock import Clock, to_text
@@ -38,19 +34,6 @@ _RECENT_READS = 5
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
-_ULID = re.compile(r"[0-7][0-9A-HJKMNP-TV-Z]{25}")
-_ULID_DIGITS = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-_ULID_TIME_LENGTH = 10
-_SEARCHED_BEFORE = timedelta(minutes=5)
-_SEARCHED_AFTER = timedelta(days=1)
-"""Around the time in an id of our own; it is made when the event comes in, or a little before."""
-
-
-class Opener(Protocol):
-    """Makes stored records readable."""
-
-    async def open_records(self, records: Sequence[bytes]) -> list[JsonObject]:
-        """Each record with its personal fields, as far as their keys are there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +66,15 @@ class QueryService:
         records: RecordReader,
         cold: ColdStore,
         exports: ExportService,
-        opener: Opener,
+        lookup: RecordLookup,
+        opener: RecordOpener,
         clock: Clock,
         hot_days: int,
     ) -> None:
         self._records = records
         self._cold = cold
         self._exports = exports
+        self._lookup = lookup
         self._opener = opener
         self._clock = clock
         self._hot_days = hot_days
@@ -131,25 +116,14 @@ class QueryService:
         return await self._open(fitting(FoundPage(found, None)).items)
 
     async def get(self, event_id: str) -> JsonObject:
-        """One event. Raises `EventNotFoundError`.
-
-        One that has left the table is found in the archive when its id tells its time, as those do
-        that are made here (ULIDs); one with a producer's own id is found by `find` alone.
-        """
-        entry = await self._records.get(event_id)
-        if entry is not None:
-            (event,) = await self._opener.open_records([entry.record])
-            return event
-        made_at = _made_at(event_id)
-        if made_at is None:
+        """One event. Raises `EventNotFoundError` and `ArchiveUnavailableError`."""
+        record = await self._lookup.find(event_id)
+        if record is None:
             raise EventNotFoundError(
-                f"Not in the last {self._hot_days} days. Older events are found by id only if the"
-                " id was made here; others by time."
+                f"An event older than {self._hot_days} days whose id was not made here is found by"
+                " time alone."
             )
-        archived = await self._get_archived(event_id, made_at)
-        if archived is None:
-            raise EventNotFoundError
-        (event,) = await self._open([archived])
+        (event,) = await self._opener.open([record])
         return event
 
     async def _page(
@@ -169,20 +143,8 @@ class QueryService:
             return FoundPage([], None)
         return await self._cold.find(wanted, cold, before, limit)
 
-    async def _get_archived(self, event_id: str, made_at: datetime) -> Found | None:
-        boundary = hot_boundary(self._clock(), self._hot_days)
-        _, cold = split(Span(made_at - _SEARCHED_BEFORE, made_at + _SEARCHED_AFTER), boundary)
-        if cold is None:
-            return None
-        try:
-            return await self._cold.get(event_id, cold)
-        except RangeTooWideError:
-            raise ArchiveUnavailableError(
-                "More was recorded around that time than can be searched by id: find it by time."
-            ) from None
-
     async def _open(self, found: Sequence[Found]) -> Sequence[JsonObject]:
-        return await self._opener.open_records([item.record for item in found])
+        return await self._opener.open([item.record for item in found])
 
 
 def _place(span: Span, before: Position) -> str:
@@ -202,16 +164,3 @@ def _read_place(place: str) -> tuple[Span, Position]:
     if not EARLIEST <= start <= at <= end <= LATEST or start == end:
         raise InvalidCursorError
     return Span(start, end), Position(at, event_id)
-
-
-def _made_at(event_id: str) -> datetime | None:
-    """The time in a ULID, None in any other id."""
-    if not _ULID.fullmatch(event_id):
-        return None
-    milliseconds = 0
-    for digit in event_id[:_ULID_TIME_LENGTH]:
-        milliseconds = milliseconds * 32 + _ULID_DIGITS.index(digit)
-    try:
-        return _EPOCH + timedelta(milliseconds=milliseconds)
-    except OverflowError:
-        return None

@@ -19,4 +19,4 @@ _runner = asyncio.Runner()
 
 def handler(event: Mapping[str, Any], _context: object) -> None:
     """Archives the records that were stored."""
-    _runner.run(_dependencies.archiver.archive(inserted(event)))
+    _runner.run(_dependencies.service.archive(inserted(event)))

@@ -15,4 +15,4 @@ _runner = asyncio.Runner()
 
 def handler(event: Mapping[str, Any], _context: object) -> dict[str, Any]:
     """Answers a request of `functions.audit.domain.cold`."""
-    return _runner.run(_dependencies.cold.answer(event))
+    return _runner.run(_dependencies.service.answer(event))

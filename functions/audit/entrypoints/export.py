@@ -18,4 +18,4 @@ def handler(event: Mapping[str, Any], _context: object) -> None:
     """Makes the export of the event's only message; a failure brings the message back."""
     (message,) = event["Records"]
     task = export_task(message)
-    _runner.run(_dependencies.worker.run(task.export_id, last_try=task.last_try))
+    _runner.run(_dependencies.service.run(task.export_id, last_try=task.last_try))

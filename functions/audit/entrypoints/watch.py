@@ -16,4 +16,4 @@ _runner = asyncio.Runner()
 
 def handler(event: Mapping[str, Any], _context: object) -> None:
     """Tells of what must not happen."""
-    _runner.run(_dependencies.watcher.report(changed(event)))
+    _runner.run(_dependencies.service.report(changed(event)))

@@ -7,13 +7,10 @@ import logging
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
-from pydantic import BaseModel
-from starlette.middleware import Middleware
-from starlette.responses import Response
 
 from contracts.audit import v1
 from contracts.health import Health, Readiness
-from functions.audit.domain.dependencies import Check, QueryApi
+from functions.audit.domain import dependencies
 from functions.audit.domain.errors import (
     EventNotFoundError,
     ExportNotFoundError,
@@ -24,11 +21,12 @@ from functions.audit.domain.models import Export, Span
 from functions.audit.domain.query import Query as EventQuery
 from functions.audit.domain.spans import EARLIEST, LATEST, Range
 from functions.audit.routes import query_wire as wire
+from functions.audit.routes.app import new_app, signed_router
 from functions.audit.routes.query_wire import FindQuery, Moment
-from servicekit.asgi import RequestMiddleware
+from functions.audit.routes.wire import WireResponse, event
 from servicekit.idempotency import InvalidIdempotencyKeyError, check_key
-from servicekit.identity import buffered_context, require_caller
-from servicekit.problems import fastapi_exception_handlers, read_json
+from servicekit.identity import require_caller
+from servicekit.problems import read_json
 
 READY_DEADLINE_SECONDS = 5.0
 """Longer than the cold function takes to start."""
@@ -40,17 +38,8 @@ Cursor = Annotated[str | None, Query(min_length=1, max_length=v1.MAX_CURSOR_LENG
 Size = Annotated[int, Query(ge=1, le=v1.MAX_SEQUENCE)]
 
 
-class WireResponse(Response):
-    """One model as JSON."""
-
-    media_type = "application/json"
-
-    def __init__(self, content: BaseModel, status_code: int = 200) -> None:
-        super().__init__(content.model_dump_json(), status_code)
-
-
-def _api(request: Request) -> QueryApi:
-    api: QueryApi = request.app.state.api
+def _api(request: Request) -> dependencies.Query:
+    api: dependencies.Query = request.app.state.dependencies
     return api
 
 
@@ -71,33 +60,18 @@ def _export_id(export_id: str) -> str:
     return export_id
 
 
-ApiDep = Annotated[QueryApi, Depends(_api)]
+ApiDep = Annotated[dependencies.Query, Depends(_api)]
 Principal = Annotated[str, Depends(_principal)]
 EventId = Annotated[str, Depends(_event_id)]
 ExportId = Annotated[str, Depends(_export_id)]
 
 open_routes = APIRouter()
-signed_routes = APIRouter(dependencies=[Depends(_principal)])
+signed_routes = signed_router()
 
 
-def create_app(api: QueryApi) -> FastAPI:
+def create_app(api: dependencies.Query) -> FastAPI:
     """The query function's app."""
-    app = FastAPI(
-        openapi_url=None,
-        redirect_slashes=False,
-        exception_handlers=dict(fastapi_exception_handlers()),
-        middleware=[
-            Middleware(
-                RequestMiddleware,
-                read_context=buffered_context,
-                max_body_bytes=v1.MAX_BODY_BYTES,
-            )
-        ],
-    )
-    app.state.api = api
-    app.include_router(open_routes)
-    app.include_router(signed_routes)
-    return app
+    return new_app(api, open_routes, signed_routes)
 
 
 @open_routes.get("/health")
@@ -138,7 +112,7 @@ async def recent_events(api: ApiDep, limit: Limit = v1.DEFAULT_RECENT_LIMIT) -> 
 @signed_routes.get("/api/v1/events/{event_id}")
 async def get_event(api: ApiDep, event_id: EventId) -> WireResponse:
     """An event."""
-    return WireResponse(wire.event(await api.queries.get(event_id)))
+    return WireResponse(event(await api.queries.get(event_id)))
 
 
 @signed_routes.get("/api/v1/events/{event_id}/proof")
@@ -170,7 +144,7 @@ async def reconcile(
 async def get_latest_checkpoint(api: ApiDep) -> WireResponse:
     """The newest state of the log."""
     newest = await api.proofs.latest()
-    return WireResponse(wire.checkpoint(newest, await api.proofs.public_key()))
+    return WireResponse(wire.checkpoint(newest, await api.proofs.key()))
 
 
 @signed_routes.get("/api/v1/checkpoints/consistency")
@@ -209,7 +183,7 @@ async def get_export(api: ApiDep, export_id: ExportId) -> WireResponse:
     return WireResponse(wire.export(await api.exports.get(export_id)))
 
 
-async def _answers(name: str, check: Check) -> bool:
+async def _answers(name: str, check: dependencies.Check) -> bool:
     try:
         await asyncio.wait_for(check(), READY_DEADLINE_SECONDS)
     except Exception:

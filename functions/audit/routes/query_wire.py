@@ -12,12 +12,14 @@ from pydantic import BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from contracts.audit import v1
+from contracts.audit.audit_verify import Key
 from functions.audit.domain import models
 from functions.audit.domain.exports import ExportPage, ExportView
 from functions.audit.domain.models import JsonObject
 from functions.audit.domain.query import EventPage
 from functions.audit.domain.reconciliation import ProducerReport
 from functions.audit.domain.stats import Stats
+from functions.audit.routes.wire import event
 
 STORES = ("dynamodb", "s3")
 """Where records lie: table and archive."""
@@ -50,11 +52,6 @@ class FindQuery(v1.EventFilter):
 def filter_of(asked: v1.EventFilter) -> models.Filter:
     """What is asked for, in the domain's terms."""
     return models.Filter(**{name: getattr(asked, name) for name in v1.EventFilter.model_fields})
-
-
-def event(found: JsonObject) -> v1.AuditEvent:
-    """A stored event."""
-    return v1.AuditEvent.model_validate(found)
 
 
 def event_page(page: EventPage) -> v1.EventPage:
@@ -165,12 +162,12 @@ def consistency(made: models.ConsistencyProof) -> v1.ConsistencyProof:
     )
 
 
-def checkpoint(newest: models.Checkpoint, public_key: str) -> v1.Checkpoint:
+def checkpoint(newest: models.Checkpoint, key: Key) -> v1.Checkpoint:
     """A signed statement of size and root."""
     return v1.Checkpoint(
         size=newest.size,
         root_hash=newest.root.hex(),
         checkpoint=newest.text,
         sealed_at=newest.sealed_at,
-        public_key=public_key,
+        public_key=key.vkey,
     )
