@@ -16,8 +16,6 @@ from functions.audit.domain.models import (
     Filter,
     Found,
     FoundPage,
-    Head,
-    Leaf,
     Position,
     Span,
     Terms,
@@ -147,7 +145,7 @@ class MemoryArchiveReader:
 class PlainOpener:
     """Opens records that have nothing personal."""
 
-    async def open_records(self, records: Sequence[bytes]) -> list[Mapping[str, Any]]:
+    async def open(self, records: Sequence[bytes]) -> list[Mapping[str, Any]]:
         return [json.loads(record) for record in records]
 
 
@@ -209,39 +207,6 @@ class MemoryFiles:
     async def link(self, name: str, seconds: int) -> str:
         self.links.append((name, seconds))
         return f"https://files.test/{name}?link={len(self.links)}"
-
-
-class MemoryLedger:
-    """What is read of `ports.Ledger`."""
-
-    def __init__(self, sealed: Sequence[Entry] = ()) -> None:
-        self.places = {
-            e.event_id: Leaf(index, e.event_id, leaf_hash(e.record))
-            for index, e in enumerate(sealed)
-        }
-        self.sealed_at: datetime | None = NOW if sealed else None
-        self.waiting: list[datetime] = []
-
-    async def head(self) -> Head:
-        size = len(self.places)
-        return Head(size, b"\0" * 32, (), self.sealed_at, 0, settled=True)
-
-    async def leaf(self, event_id: str) -> Leaf | None:
-        return self.places.get(event_id)
-
-    async def leaves(self, event_ids: Sequence[str]) -> dict[str, Leaf]:
-        return {i: self.places[i] for i in event_ids if i in self.places}
-
-    async def count_pending(self) -> int:
-        return len(self.waiting)
-
-    async def oldest_pending(self) -> datetime | None:
-        return min(self.waiting, default=None)
-
-
-def leaf_hash(record: bytes) -> bytes:
-    """RFC 6962's."""
-    return hashlib.sha256(b"\0" + record).digest()
 
 
 def _found(e: Entry) -> Found:

@@ -31,9 +31,7 @@ class Archive:
         self.folder = folder
         self.bucket = ArchiveBucket()
         self.cache = folder / "cache"
-        self.files = ArchiveFiles(
-            "archive", self.cache, CacheLimits(**limits), lambda: self.bucket
-        )
+        self.files = ArchiveFiles("archive", self.cache, CacheLimits(**limits), lambda: self.bucket)
         self.store = DuckdbStore(self.files, self.cache)
 
     def put(self, day, name, *entries):
@@ -176,9 +174,7 @@ async def test_later_pages_do_not_read_later_days(archive):
 
 async def test_what_was_not_used_for_longest_makes_room(tmp_path):
     archive = Archive(tmp_path)
-    keys = [
-        archive.put(DAY + n * 10 * ONE_DAY, "one", _at(n * 240 + 1, f"e{n}")) for n in range(3)
-    ]
+    keys = [archive.put(DAY + n * 10 * ONE_DAY, "one", _at(n * 240 + 1, f"e{n}")) for n in range(3)]
     spans = [Span(DAY + n * 10 * ONE_DAY, DAY + (n * 10 + 1) * ONE_DAY) for n in range(3)]
     size = max(map(len, archive.bucket.objects.values()))
     archive = Archive(tmp_path, disk_bytes=2 * size)
@@ -190,9 +186,7 @@ async def test_what_was_not_used_for_longest_makes_room(tmp_path):
 
 
 def _objects(folder, keys):
-    return {
-        key: parquet([_at(n * 240 + 1, f"e{n}").record], folder) for n, key in enumerate(keys)
-    }
+    return {key: parquet([_at(n * 240 + 1, f"e{n}").record], folder) for n, key in enumerate(keys)}
 
 
 async def test_too_much_to_read_is_refused_before_anything_is_fetched(tmp_path):

@@ -12,6 +12,7 @@ from functions.audit.domain.errors import (
     RangeTooWideError,
 )
 from functions.audit.domain.exports import ExportService
+from functions.audit.domain.lookup import RecordLookup
 from functions.audit.domain.models import Export, Filter
 from functions.audit.domain.query import Query, QueryService
 from functions.audit.domain.spans import Range
@@ -46,7 +47,13 @@ class Sink:
         self.exports, self.queue = MemoryExports(), MemoryQueue()
         service = ExportService(self.exports, MemoryFiles(), self.queue, self.clock)
         self.queries = QueryService(
-            self.hot, self.cold, service, PlainOpener(), self.clock, HOT_DAYS
+            self.hot,
+            self.cold,
+            service,
+            RecordLookup(self.hot, self.cold, self.clock, HOT_DAYS),
+            PlainOpener(),
+            self.clock,
+            HOT_DAYS,
         )
 
     async def all_ids(self, query=ALL, limit=3, between=lambda: None):
@@ -258,8 +265,9 @@ async def test_a_young_id_of_ours_does_not_ask_the_archive():
     for moment in (NOW - timedelta(days=1), NOW + timedelta(days=3_000)):
         with pytest.raises(EventNotFoundError):
             await sink.queries.get(ulid(moment))
-    with pytest.raises(EventNotFoundError):
-        await sink.queries.get("7ZZZZZZZZZZZZZZZZZZZZZZZZZ")
+    for event_id in ("7ZZZZZZZZZZZZZZZZZZZZZZZZZ", ulid(datetime(9999, 12, 31, 23, tzinfo=UTC))):
+        with pytest.raises(EventNotFoundError):
+            await sink.queries.get(event_id)
     assert sink.cold.asked == []
 
 

@@ -27,9 +27,7 @@ def _image(record: bytes | None) -> dict:
 
 
 def _change(kind: str, event_id: str, **more) -> dict:
-    images = {
-        name: _image(more.pop(name)) for name in ("OldImage", "NewImage") if name in more
-    }
+    images = {name: _image(more.pop(name)) for name in ("OldImage", "NewImage") if name in more}
     keys = {"pk": {"S": f"EVENT#{event_id}"}, "sk": {"S": "EVENT"}}
     return {"eventName": kind, "dynamodb": {"Keys": keys, **images}, **more}
 
@@ -61,9 +59,7 @@ TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
             [Change("removed", "e1", altered=True)],
         ),
         (
-            _change(
-                "REMOVE", "e1", OldImage=b"{}", userIdentity={**TTL, "principalId": "someone"}
-            ),
+            _change("REMOVE", "e1", OldImage=b"{}", userIdentity={**TTL, "principalId": "someone"}),
             [Change("removed", "e1", altered=True)],
         ),
         (_change("REMOVE", "e1", OldImage=b"{}", userIdentity=TTL), []),
