@@ -154,6 +154,7 @@ class MemoryExports:
 
     def __init__(self) -> None:
         self.stored: dict[str, Export] = {}
+        self.written = asyncio.Event()
 
     async def create(self, export: Export) -> Export:
         return self.stored.setdefault(export.export_id, export)
@@ -176,6 +177,7 @@ class MemoryExports:
     async def update(self, export: Export) -> Export:
         if self.stored[export.export_id].version != export.version:
             raise ExportConflictError
+        self.written.set()
         self.stored[export.export_id] = replace(export, version=export.version + 1)
         return self.stored[export.export_id]
 
