@@ -7,13 +7,37 @@ from dataclasses import dataclass
 
 from functions.audit.domain.archive import Archiver
 from functions.audit.domain.cold import ColdService
+from functions.audit.domain.erasure import ControlService
 from functions.audit.domain.export_worker import ExportWorker
 from functions.audit.domain.exports import ExportService
+from functions.audit.domain.ingest import IngestService
 from functions.audit.domain.proofs import ProofService
 from functions.audit.domain.query import QueryService
 from functions.audit.domain.reconciliation import ReconciliationService
 from functions.audit.domain.stats import StatsService
 from functions.audit.domain.watch import Watcher
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """What the recording routes need."""
+
+    service: IngestService
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """What the queue's consumer needs."""
+
+    service: IngestService
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """What the calls that change something beside adding need."""
+
+    service: ControlService
+
 
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
