@@ -137,6 +137,12 @@ class ColdStore(Protocol):
     ) -> FoundPage:
         """As `RecordReader.find`. Raises `RangeTooWideError` where too much would be read."""
 
+    async def get(self, event_id: str, span: Span) -> Found | None:
+        """The newest record of that id accepted within `span`. Raises `RangeTooWideError`."""
+
+    async def check(self) -> None:
+        """Raises when the archive does not answer."""
+
 
 class Archive(Protocol):
     """The way into the archive."""
