@@ -76,8 +76,8 @@ class Ledger(Protocol):
     async def oldest_pending(self) -> datetime | None:
         """When the oldest record that is not sealed was accepted."""
 
-    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Marker]) -> None:
-        """Writes each leaf's place and removes the markers; may be repeated."""
+    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Position]) -> None:
+        """Writes each leaf's place, then removes the markers there; may be repeated."""
 
     async def leaf(self, event_id: str) -> Leaf | None:
         """The record's place in the log, None while it is not sealed."""
@@ -136,6 +136,12 @@ class ColdStore(Protocol):
         self, wanted: Filter, span: Span, before: Position | None, limit: int
     ) -> FoundPage:
         """As `RecordReader.find`. Raises `RangeTooWideError` where too much would be read."""
+
+    async def get(self, event_id: str, span: Span) -> Found | None:
+        """The newest record of that id accepted within `span`. Raises `RangeTooWideError`."""
+
+    async def check(self) -> None:
+        """Raises when the archive does not answer."""
 
 
 class Archive(Protocol):
