@@ -222,9 +222,9 @@ class MemoryLog:
             batch_size,
         )
 
-    async def seal(self, **options) -> int:
+    async def seal(self) -> int:
         """Seals all there is, to the end; returns the log's size."""
-        result = await self.sealer(**options).run(self.now)
+        result = await self.sealer().run(self.now)
         assert result.complete
         return self.state.head.size
 

@@ -5,12 +5,12 @@ import contextlib
 import json
 import random
 import shutil
-import subprocess
 import sys
 import zipfile
 import zlib
 from pathlib import Path
 
+import anyio
 import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -30,20 +30,26 @@ VECTORS = [
     (
         "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a",
         "",
-        "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9"
-        "b46bd25bf5f0595bbe24655141438e7a100b",
+        (
+            "e5564300c360ac729086e2cc806e828a84877f1eb8e5d974d873e065224901555fb8821590a33bacc61e39701cf9"
+            "b46bd25bf5f0595bbe24655141438e7a100b"
+        ),
     ),
     (
         "3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c",
         "72",
-        "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f1"
-        "1d8c387b2eaeb4302aeeb00d291612bb0c00",
+        (
+            "92a009a9f0d4cab8720e820b5f642540a2b27b5416503f8fb3762223ebdb69da085ac1e43e15996e458f3613d0f1"
+            "1d8c387b2eaeb4302aeeb00d291612bb0c00"
+        ),
     ),
     (
         "fc51cd8e6218a1a38da47ed00230f0580816ed13ba3303ac5deb911548908025",
         "af82",
-        "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984d"
-        "c6594a7c15e9716ed28dc027beceea1ec40a",
+        (
+            "6291d657deec24024827e69c3abe01a30ce548a284743a445e3680d7db5ac3ac18ff9b538d16f290ae67f760984d"
+            "c6594a7c15e9716ed28dc027beceea1ec40a"
+        ),
     ),
 ]
 # The points whose order divides 8, in their canonical encodings.
@@ -172,12 +178,10 @@ async def test_the_file_alone_checks_a_bundle_without_anything_around_it(bundle,
     shutil.copy(SOURCE, tmp_path / "audit_verify.py")
     command = [sys.executable, "-I", "-S", "audit_verify.py", path.name]
     for options, told in (([], "integrity, not origin"), (["--key", vkey], "given by you")):
-        done = subprocess.run(
-            [*command, *options], cwd=tmp_path, env={}, capture_output=True, text=True, check=False
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        assert told in done.stdout
-        assert "proven 30, not proven 0, refused 0" in done.stdout
+        done = await anyio.run_process([*command, *options], cwd=tmp_path, env={}, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        assert told in done.stdout.decode()
+        assert "proven 30, not proven 0, refused 0" in done.stdout.decode()
 
 
 async def test_what_is_not_sealed_yet_is_told_and_is_no_refusal(log, tmp_path, capsys):
@@ -199,8 +203,6 @@ async def test_bundles_of_an_empty_log_and_without_records(tmp_path, capsys):
 
 
 def test_one_content_is_one_file(tmp_path):
-    import anyio
-
     async def write(name):
         log = MemoryLog()
         log.accept_many(20)
@@ -449,7 +451,7 @@ async def test_archives_that_are_bombs_or_worse(bundle, tmp_path, capsys, monkey
             archive.writestr(name, content)
     refused()
     pack(path, files)
-    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning):
+    with zipfile.ZipFile(path, "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
         archive.writestr("checkpoint", b"")
     refused()
 
