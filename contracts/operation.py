@@ -41,8 +41,8 @@ class Answer:
 class Operation:
     """One method of one path: what its document says and what its implementation must do.
 
-    `errors` are the statuses that answer with a Problem, `not_well` is a failure with a body of its
-    own; `signed` ones need SigV4; `idempotent_by_key` ones take `Idempotency-Key`.
+    `errors` are the statuses that answer with a Problem; `also` are the other answers with a body
+    of their own; `signed` ones need SigV4; `idempotent_by_key` ones take `Idempotency-Key`.
     """
 
     operation_id: str
@@ -52,7 +52,7 @@ class Operation:
     tag: str
     answer: Answer
     errors: tuple[int, ...]
-    not_well: Answer | None = None
+    also: tuple[Answer, ...] = ()
     description: str = ""
     body: type[BaseModel] | None = None
     body_example: Any = None
@@ -61,6 +61,11 @@ class Operation:
     delivery: Delivery = "buffered"
     signed: bool = True
     idempotent_by_key: bool = False
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Every answer with a body of its own."""
+        return (self.answer, *self.also)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

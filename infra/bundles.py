@@ -25,7 +25,23 @@ _SOURCE_SUFFIXES = frozenset({".py", ".json", ".sh"})
 _CONTAINER_TASK_ROOT = "/var/task"
 
 # botocore ships a model of every AWS service (25 MB): a bundle keeps those that the services call.
-_BOTOCORE_MODELS = frozenset({"bedrock-runtime", "dynamodb", "sso", "sso-oidc", "sts"})
+_BOTOCORE_MODELS = frozenset(
+    {
+        "athena",
+        "bedrock-runtime",
+        "cloudwatch",
+        "dynamodb",
+        "firehose",
+        "kms",
+        "lambda",
+        "s3",
+        "sqs",
+        "ssm",
+        "sso",
+        "sso-oidc",
+        "sts",
+    }
+)
 
 
 class BundlingError(RuntimeError):

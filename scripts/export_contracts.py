@@ -17,10 +17,11 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from contracts.ai.operations import AI_V1  # noqa: E402
+from contracts.audit.operations import AUDIT_V1  # noqa: E402
 from scripts.contract_tools.compatibility import breaking_changes  # noqa: E402
 from scripts.contract_tools.openapi import as_text, json_schemas, openapi  # noqa: E402
 
-CONTRACTS = (AI_V1,)
+CONTRACTS = (AI_V1, AUDIT_V1)
 # Everything in these belongs to this script: a file that it would not write is stale.
 GENERATED = ("openapi", "schemas")
 

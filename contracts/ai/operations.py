@@ -83,11 +83,13 @@ OPERATIONS: tuple[Operation, ...] = (
         summary="Whether each dependency answers",
         tag="health",
         answer=Answer(model=Readiness, description="Ready.", example=examples.READINESS),
-        not_well=Answer(
-            model=Readiness,
-            status=503,
-            description="A dependency does not answer.",
-            example=examples.NOT_READY,
+        also=(
+            Answer(
+                model=Readiness,
+                status=503,
+                description="A dependency does not answer.",
+                example=examples.NOT_READY,
+            ),
         ),
         errors=(400, 401, 403, 429, 500, 504),
     ),

@@ -83,7 +83,8 @@ def used_models(operations: Iterable[Operation]) -> dict[type[BaseModel], JsonSc
     for operation in operations:
         if operation.body is not None:
             models[operation.body] = "validation"
-        models[operation.answer.model] = "serialization"
+        for answer in operation.answers:
+            models[answer.model] = "serialization"
     models[Problem] = "serialization"
     return models
 
@@ -173,8 +174,7 @@ def _operation(operation: Operation) -> dict[str, Any]:
                 }
             },
         }
-    answers = [operation.answer, *([operation.not_well] if operation.not_well else [])]
-    responses = {answer.status: _answer(answer) for answer in answers}
+    responses = {answer.status: _answer(answer) for answer in operation.answers}
     responses |= {status: _problem_reference(status) for status in operation.errors}
     described["responses"] = {str(status): responses[status] for status in sorted(responses)}
     return described

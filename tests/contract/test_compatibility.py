@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from contracts.ai.operations import AI_V1
+from contracts.audit.operations import AUDIT_V1
+from contracts.operation import Contract
 from scripts.contract_tools.compatibility import breaking_changes
 from scripts.contract_tools.openapi import openapi
 
@@ -17,9 +19,11 @@ Document = dict[str, Any]
 Change = Callable[[Document], object]
 
 
-def test_ai_v1_keeps_its_released_promises() -> None:
-    released = json.loads((ROOT / "contracts/released/ai.v1.json").read_text(encoding="utf-8"))
-    assert breaking_changes(released, openapi(AI_V1)) == []
+@pytest.mark.parametrize("contract", [AI_V1, AUDIT_V1], ids=lambda c: c.service)
+def test_released_promises_are_kept(contract: Contract) -> None:
+    path = ROOT / f"contracts/released/{contract.service}.{contract.version}.json"
+    released = json.loads(path.read_text(encoding="utf-8"))
+    assert breaking_changes(released, openapi(contract)) == []
 
 
 def card_schema() -> Document:

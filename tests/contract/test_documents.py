@@ -11,11 +11,19 @@ import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from contracts.ai.operations import AI_V1
-from contracts.operation import Answer, Operation
+from contracts.audit.operations import AUDIT_V1
+from contracts.operation import Contract, Operation
 from scripts.contract_tools.openapi import json_schemas, used_models
 
 ROOT = Path(__file__).resolve().parents[2]
-OPERATIONS = pytest.mark.parametrize("operation", AI_V1.operations, ids=lambda o: o.operation_id)
+CONTRACTS = pytest.mark.parametrize("contract", [AI_V1, AUDIT_V1], ids=lambda c: c.service)
+OPERATIONS = pytest.mark.parametrize(
+    ("contract", "operation"),
+    [(contract, operation) for contract in (AI_V1, AUDIT_V1) for operation in contract.operations],
+    ids=lambda value: value.service if isinstance(value, Contract) else value.operation_id,
+)
+# They may be repeated as they are: nothing is made twice.
+REPEATABLE_POSTS = {"flush"}
 
 
 @pytest.fixture(scope="module")
@@ -29,11 +37,10 @@ def exporter() -> ModuleType:
     return module
 
 
-@pytest.fixture(scope="module")
-def document() -> dict[str, Any]:
-    written: dict[str, Any] = json.loads(
-        (ROOT / "contracts/openapi/ai.v1.json").read_text(encoding="utf-8")
-    )
+def document(contract: Contract) -> dict[str, Any]:
+    """The committed OpenAPI document."""
+    path = ROOT / f"contracts/openapi/{contract.service}.{contract.version}.json"
+    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     return written
 
 
@@ -77,54 +84,58 @@ def test_release_refuses_to_break_callers(
     assert json.loads(path.read_text(encoding="utf-8")) == released
 
 
-def test_openapi_is_valid(document: dict[str, Any]) -> None:
-    assert document["openapi"].startswith("3.1")
-    OpenAPIV31SpecValidator(document).validate()
+@CONTRACTS
+def test_openapi_is_valid(contract: Contract) -> None:
+    written = document(contract)
+    assert written["openapi"].startswith("3.1")
+    OpenAPIV31SpecValidator(written).validate()
 
 
-def test_json_schemas_are_valid() -> None:
-    for schema in json_schemas(AI_V1).values():
+@CONTRACTS
+def test_json_schemas_are_valid(contract: Contract) -> None:
+    for schema in json_schemas(contract).values():
         jsonschema.Draft202012Validator.check_schema(schema)
 
 
-def test_operations_are_told_apart() -> None:
-    ids = [operation.operation_id for operation in AI_V1.operations]
-    routes = [(operation.method, operation.path) for operation in AI_V1.operations]
+@CONTRACTS
+def test_operations_are_told_apart(contract: Contract) -> None:
+    ids = [operation.operation_id for operation in contract.operations]
+    routes = [(operation.method, operation.path) for operation in contract.operations]
     assert len(set(ids)) == len(ids)
     assert len(set(routes)) == len(routes)
 
 
 @OPERATIONS
-def test_path_parameters_are_declared(operation: Operation) -> None:
+def test_path_parameters_are_declared(contract: Contract, operation: Operation) -> None:
     in_path = {part[1:-1] for part in operation.path.split("/") if part.startswith("{")}
     assert {parameter.name for parameter in operation.path_parameters} == in_path
 
 
 @OPERATIONS
-def test_every_operation_but_health_is_signed(
-    operation: Operation, document: dict[str, Any]
-) -> None:
-    described = document["paths"][operation.path][operation.method]
+def test_every_operation_but_health_is_signed(contract: Contract, operation: Operation) -> None:
+    described = document(contract)["paths"][operation.path][operation.method]
     expected: list[dict[str, list[str]]] = [] if operation.path == "/health" else [{"sigv4": []}]
     assert described["security"] == expected
 
 
 @OPERATIONS
-def test_model_calls_are_streamed(operation: Operation, document: dict[str, Any]) -> None:
-    described = document["paths"][operation.path][operation.method]
+def test_model_calls_are_streamed(contract: Contract, operation: Operation) -> None:
+    described = document(contract)["paths"][operation.path][operation.method]
     streamed = operation.path.startswith("/api/v1/chat")
     assert described["x-delivery"] == ("streamed" if streamed else "buffered")
 
 
 @OPERATIONS
-def test_calls_that_create_or_cost_take_an_idempotency_key(operation: Operation) -> None:
-    assert operation.idempotent_by_key == (operation.method == "post")
+def test_calls_that_create_or_cost_take_an_idempotency_key(
+    contract: Contract, operation: Operation
+) -> None:
+    costs = operation.method == "post" and operation.operation_id not in REPEATABLE_POSTS
+    assert operation.idempotent_by_key == costs
 
 
 @OPERATIONS
-def test_examples_are_what_the_models_write(operation: Operation) -> None:
-    answers: list[Answer | None] = [operation.answer, operation.not_well]
-    for answer in filter(None, answers):
+def test_examples_are_what_the_models_write(contract: Contract, operation: Operation) -> None:
+    for answer in operation.answers:
         for example in answer.example if answer.is_list else [answer.example]:
             assert answer.model.model_validate(example).model_dump(mode="json") == example
     if operation.body is not None:
@@ -132,18 +143,19 @@ def test_examples_are_what_the_models_write(operation: Operation) -> None:
 
 
 @OPERATIONS
-def test_examples_meet_the_schemas(operation: Operation) -> None:
-    schemas = json_schemas(AI_V1)
+def test_examples_meet_the_schemas(contract: Contract, operation: Operation) -> None:
+    schemas = json_schemas(contract)
     if operation.body is not None:
         jsonschema.validate(operation.body_example, schemas[operation.body.__name__])
-    answer = operation.answer
-    for example in answer.example if answer.is_list else [answer.example]:
-        jsonschema.validate(example, schemas[answer.model.__name__])
+    for answer in operation.answers:
+        for example in answer.example if answer.is_list else [answer.example]:
+            jsonschema.validate(example, schemas[answer.model.__name__])
 
 
-def test_a_body_is_either_asked_or_answered() -> None:
+@CONTRACTS
+def test_a_body_is_either_asked_or_answered(contract: Contract) -> None:
     # One schema per model is exported: that of requests, or that of answers.
-    asked = {operation.body for operation in AI_V1.operations if operation.body}
-    answered = {operation.answer.model for operation in AI_V1.operations}
+    asked = {operation.body for operation in contract.operations if operation.body}
+    answered = {answer.model for operation in contract.operations for answer in operation.answers}
     assert not asked & answered
-    assert asked | answered <= set(used_models(AI_V1.operations))
+    assert asked | answered <= set(used_models(contract.operations))

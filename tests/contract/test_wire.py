@@ -1,4 +1,4 @@
-"""AI v1 is what `wire-v1` promised to the callers of the container service."""
+"""The contracts are what `wire-v1` promised to the callers of the container services."""
 
 from typing import Any
 
@@ -7,7 +7,10 @@ from pydantic import BaseModel
 
 from contracts.ai import examples, v1
 from contracts.ai.operations import AI_V1
+from contracts.audit import v1 as audit_v1
+from contracts.audit.operations import AUDIT_V1
 from contracts.health import Health, Readiness
+from contracts.operation import Contract
 
 # `?` after a type marks an optional field, as in the promise.
 PROMISED: dict[type[BaseModel], dict[str, str]] = {
@@ -95,6 +98,64 @@ PROMISED: dict[type[BaseModel], dict[str, str]] = {
         "finished": "bool",
         "message_id": "int?",
     },
+    audit_v1.AuditEventCreate: {
+        "event_type": "str",
+        "user_id": "int?",
+        "resource": "str",
+        "action": "str",
+        "metadata": "dict",
+        "request_id": "str?",
+        "session_id": "str?",
+        "event_id": "str?",
+        "producer": "str?",
+        "sequence": "int?",
+        "occurred_at": "datetime?",
+    },
+    audit_v1.UserEventCreate: {
+        "user_id": "int",
+        "resource": "str",
+        "action": "str",
+        "metadata": "dict",
+        "request_id": "str?",
+        "session_id": "str?",
+    },
+    audit_v1.SystemEventCreate: {"resource": "str", "action": "str", "metadata": "dict"},
+    audit_v1.SecurityEventCreate: {
+        "resource": "str",
+        "action": "str",
+        "metadata": "dict",
+        "severity": "str",
+    },
+    audit_v1.DataEventCreate: {
+        "resource": "str",
+        "action": "str",
+        "metadata": "dict",
+        "data_classification": "str",
+    },
+    audit_v1.AuditEvent: {
+        "event_type": "str",
+        "user_id": "int?",
+        "resource": "str",
+        "action": "str",
+        "metadata": "dict",
+        "request_id": "str?",
+        "session_id": "str?",
+        "event_id": "str",
+        "timestamp": "datetime",
+    },
+    audit_v1.Batch: {"events": "list"},
+    audit_v1.BatchResult: {"message": "str", "event_count": "int"},
+    audit_v1.EventPage: {"events": "list", "has_more": "bool", "next_cursor": "str?"},
+    audit_v1.RecentEvents: {"events": "list", "count": "int", "note": "str"},
+    audit_v1.FlushResult: {"message": "str"},
+    audit_v1.Stats: {
+        "buffer_size": "int",
+        "buffer_max_size": "int",
+        "backends_count": "int",
+        "storage_backend": "str",
+        "last_flush_time": "datetime?",
+        "running": "bool",
+    },
     Health: {"status": "str", "service": "str"},
     Readiness: {"status": "str", "service": "str"},
 }
@@ -108,7 +169,7 @@ JSON_TYPES = {
     "datetime": "string",
 }
 
-CALLS = {
+AI_CALLS = {
     ("get", "/health"): "Health",
     ("get", "/ready"): "Readiness",
     ("get", "/api/v1/providers"): "[Provider]",
@@ -122,6 +183,30 @@ CALLS = {
     ("post", "/api/v1/sessions/{session_id}/messages"): "MessageCreate -> Message",
     ("post", "/api/v1/chat"): "ChatRequest -> ChatResponse",
     ("post", "/api/v1/chat/stream"): "ChatRequest -> StreamingChatChunk",
+}
+
+AUDIT_CALLS = {
+    ("get", "/health"): "Health",
+    ("get", "/ready"): "Readiness",
+    ("post", "/api/v1/events"): "AuditEventCreate -> AuditEvent",
+    ("post", "/api/v1/events/batch"): "Batch -> BatchResult",
+    ("post", "/api/v1/events/user"): "UserEventCreate -> AuditEvent",
+    ("post", "/api/v1/events/system"): "SystemEventCreate -> AuditEvent",
+    ("post", "/api/v1/events/security"): "SecurityEventCreate -> AuditEvent",
+    ("post", "/api/v1/events/data"): "DataEventCreate -> AuditEvent",
+    ("get", "/api/v1/events"): "EventPage",
+    ("get", "/api/v1/events/recent"): "RecentEvents",
+    ("get", "/api/v1/events/{event_id}"): "AuditEvent",
+    ("get", "/api/v1/events/{event_id}/proof"): "Proof",
+    ("get", "/api/v1/stats"): "Stats",
+    ("get", "/api/v1/reconciliation"): "Reconciliation",
+    ("get", "/api/v1/checkpoints/latest"): "Checkpoint",
+    ("get", "/api/v1/checkpoints/consistency"): "ConsistencyProof",
+    ("post", "/api/v1/exports"): "ExportCreate -> Export",
+    ("get", "/api/v1/exports"): "ExportPage",
+    ("get", "/api/v1/exports/{export_id}"): "Export",
+    ("post", "/api/v1/flush"): "FlushResult",
+    ("delete", "/api/v1/subjects/{user_id}"): "SubjectErased",
 }
 
 
@@ -154,21 +239,37 @@ def test_field_has_its_promised_type(model: type[BaseModel], name: str, promised
         assert "'format': 'date-time'" in str(model.model_json_schema()["properties"][name])
 
 
-@pytest.mark.parametrize("model", [v1.SessionCreate, v1.MessageCreate, v1.ChatRequest])
+ASKED = [
+    v1.SessionCreate,
+    v1.MessageCreate,
+    v1.ChatRequest,
+    audit_v1.AuditEventCreate,
+    audit_v1.UserEventCreate,
+    audit_v1.SystemEventCreate,
+    audit_v1.SecurityEventCreate,
+    audit_v1.DataEventCreate,
+    audit_v1.Batch,
+]
+
+
+@pytest.mark.parametrize("model", ASKED)
 def test_a_request_asks_for_nothing_more(model: type[BaseModel]) -> None:
     required = {name for name, field in model.model_fields.items() if field.is_required()}
     promised = {name for name, wire in PROMISED[model].items() if not wire.endswith("?")}
-    assert required == promised - {"stream"}
+    assert required <= promised
 
 
-def test_calls() -> None:
+@pytest.mark.parametrize(
+    ("contract", "calls"), [(AI_V1, AI_CALLS), (AUDIT_V1, AUDIT_CALLS)], ids=["ai", "audit"]
+)
+def test_calls(contract: Contract, calls: dict[tuple[str, str], str]) -> None:
     table = {}
-    for operation in AI_V1.operations:
+    for operation in contract.operations:
         name = operation.answer.model.__name__
         answer = f"[{name}]" if operation.answer.is_list else name
         body = f"{operation.body.__name__} -> " if operation.body else ""
         table[operation.method, operation.path] = body + answer
-    assert table == CALLS
+    assert table == calls
 
 
 def test_query_parameters() -> None:

@@ -126,6 +126,7 @@ class _Partition:
     start: Item | None = None
     exhausted: bool = False
     taken: int = 0
+    pages: int = 0
 
     @property
     def waiting(self) -> bool:
@@ -227,14 +228,15 @@ class _Search:
             },
             index=self._index,
             forward=False,
-            # DynamoDB counts before it filters.
-            limit=size if narrowing.expression is None else None,
+            # DynamoDB counts before it filters: where little passes, more is read each time.
+            limit=size if narrowing.expression is None else size << partition.pages,
             start=partition.start,
             filter_by=narrowing.expression,
             names=narrowing.names,
         )
         partition.found += [keys.position_of(str(i[f"{self._index}sk"])) for i in page.items]
         partition.start = page.last_key
+        partition.pages += 1
         partition.exhausted = page.last_key is None
 
 

@@ -120,11 +120,12 @@ class DynamoRecordWriter:
             entry.terms,
         )
         return [
-            Put(self._item(entry), _NEW),
+            Put(self.item(entry), _NEW),
             Put(marker_item(marker), _NEW, table=self._ledger.name),
         ]
 
-    def _item(self, entry: Entry) -> Item:
+    def item(self, entry: Entry) -> Item:
+        """The record as it is stored."""
         return {
             **keys.record_key(entry.event_id),
             **keys.index_attributes(entry),

@@ -137,6 +137,12 @@ class ColdStore(Protocol):
     ) -> FoundPage:
         """As `RecordReader.find`. Raises `RangeTooWideError` where too much would be read."""
 
+    async def get(self, event_id: str, span: Span) -> Found | None:
+        """The newest record of that id accepted within `span`. Raises `RangeTooWideError`."""
+
+    async def check(self) -> None:
+        """Raises when the archive does not answer."""
+
 
 class Archive(Protocol):
     """The way into the archive."""
@@ -213,3 +219,20 @@ class Metrics(Protocol):
 
     async def put(self, values: Mapping[str, float]) -> None:
         """Records values by metric name: counts, or seconds for names that end in `Seconds`."""
+
+
+class Cipher(Protocol):
+    """Authenticated encryption under a 256-bit key."""
+
+    def encrypt(self, key: bytes, plain: bytes, bound_to: bytes) -> bytes:
+        """The ciphertext, which decrypts only together with `bound_to`."""
+
+    def decrypt(self, key: bytes, ciphertext: bytes, bound_to: bytes) -> bytes | None:
+        """What was encrypted; None if this is not what `encrypt` gave for the same arguments."""
+
+
+class IntakeQueue(Protocol):
+    """The queue of events that are recorded without their reporter waiting."""
+
+    async def send(self, event: Mapping[str, object], reported_by: str) -> None:
+        """Has an `AuditEventCreate` recorded; returns when the queue has it."""
