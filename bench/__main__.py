@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from bench import cold_start, commands, packages
+from bench import audit_log, cold_start, commands, packages
 
 PARTS = {
     "cold_start": cold_start.measure,
@@ -11,6 +11,7 @@ PARTS = {
     "synth": commands.measure_synth,
     "unit": commands.measure_unit,
     "up": commands.measure_up,
+    "audit_log": audit_log.measure,
 }
 
 
