@@ -3,9 +3,10 @@
 import argparse
 import sys
 
-from bench import cold_start, commands, packages
+from bench import audit_cold, cold_start, commands, packages
 
 PARTS = {
+    "audit_cold": audit_cold.measure,
     "cold_start": cold_start.measure,
     "packages": packages.measure,
     "synth": commands.measure_synth,
