@@ -4,6 +4,7 @@ import aws_cdk as cdk
 
 from infra import security, settings
 from infra.stacks.ai import AiStack
+from infra.stacks.audit import AuditStack
 from infra.stacks.foundation import FoundationStack
 
 app = cdk.App()
@@ -14,5 +15,6 @@ except settings.InvalidSettingError as error:
 
 FoundationStack(app, "foundation", settings=environment)
 AiStack(app, "ai", settings=environment)
+AuditStack(app, "audit", settings=environment)
 security.check(app)
 app.synth()

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
+from botocore.session import get_session
 
 _START_SECONDS = 60.0
 _CREDENTIALS = {
@@ -55,7 +55,7 @@ def ministack() -> Iterator[str]:
 
 def client(service: str, endpoint: str) -> Any:
     """A client of it."""
-    return boto3.client(service, endpoint_url=endpoint, **_CREDENTIALS)  # type: ignore[call-overload]
+    return get_session().create_client(service, endpoint_url=endpoint, **_CREDENTIALS)
 
 
 def create_table(dynamodb: Any, name: str, indexes: int) -> None:

@@ -26,7 +26,21 @@ _CONTAINER_TASK_ROOT = "/var/task"
 
 # botocore ships a model of every AWS service (25 MB): a bundle keeps those that the services call.
 _BOTOCORE_MODELS = frozenset(
-    {"bedrock-runtime", "cloudwatch", "dynamodb", "ssm", "sso", "sso-oidc", "sts"}
+    {
+        "athena",
+        "bedrock-runtime",
+        "cloudwatch",
+        "dynamodb",
+        "firehose",
+        "kms",
+        "lambda",
+        "s3",
+        "sqs",
+        "ssm",
+        "sso",
+        "sso-oidc",
+        "sts",
+    }
 )
 
 

@@ -25,6 +25,12 @@ class Route:
     def first_segment(self) -> str:
         return self.path.split("/")[1]
 
+    @property
+    def collection(self) -> str:
+        """What the route is about: the segment after the version, the first one without it."""
+        parts = self.path.split("/")
+        return parts[3] if self.path.startswith("/api/") else parts[1]
+
 
 def load(document: str) -> list[Route]:
     """Routes of `contracts/openapi/<document>.json`, in its order."""

@@ -22,9 +22,25 @@ class Reason(Enum):
         ("Serverless-LambdaDLQ",),
         "API Gateway invokes this function synchronously: a failure is the caller's answer.",
     )
-    TRACES = (
+    QUEUED = (
+        ("Serverless-LambdaDLQ", "Serverless-LambdaEventSourceMappingDestination"),
+        "What fails goes back to the queue that it came from, and from there to its dead letters.",
+    )
+    STREAMED_FROM_TABLE = (
+        ("Serverless-LambdaDLQ",),
+        "The mapping from the table's stream has a failure destination.",
+    )
+    SCHEDULED = (
+        ("Serverless-LambdaDLQ", "Serverless-LambdaAsyncFailureDestination"),
+        "The next run does what this one left; an alarm tells of runs that do not come.",
+    )
+    NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),
-        "X-Ray's put actions take no resource.",
+        "Putting traces and metrics and listing streams are actions without a resource.",
+    )
+    OBJECTS = (
+        ("AwsSolutions-IAM5[Resource::<{bucket}.Arn>/{names}]",),
+        "Objects of one bucket, by what their names begin or end with.",
     )
 
     MODELS = (
@@ -53,6 +69,18 @@ class Reason(Enum):
     SIGNED_BY_IAM = (
         ("AwsSolutions-COG4",),
         "Services call this API under their roles (SigV4); people reach ProjectFlow only.",
+    )
+    ERASABLE = (
+        ("AwsSolutions-DDB3",),
+        "Deleting a key must erase it: a recovery could bring it back.",
+    )
+    LOG_BUCKET = (
+        ("AwsSolutions-S1",),
+        "This bucket holds the access logs of the others: logging its own would not end.",
+    )
+    NO_DEAD_LETTERS = (
+        ("AwsSolutions-SQS3", "Serverless-SQSRedrivePolicy"),
+        "This queue is where failures end; an alarm watches it.",
     )
     OPEN_ROUTE = (
         ("AwsSolutions-APIG4",),

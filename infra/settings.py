@@ -7,6 +7,7 @@ from typing import Any, Literal
 from aws_cdk.aws_logs import RetentionDays
 
 Environment = Literal["local", "dev", "staging", "prod"]
+LockMode = Literal["governance", "compliance"]
 
 
 class InvalidSettingError(ValueError):
@@ -34,6 +35,25 @@ class DeploySettings:
     # How long the answer to an Idempotency-Key is repeated.
     idempotency_window_seconds: int = 24 * 3600
 
+    # How long audit records answer from the table at once, and how long the archive keeps them.
+    audit_hot_days: int = 90
+    audit_retention_days: int = 365
+    # What is masked in the free text of audit records: names of `functions/audit/domain`'s kinds.
+    audit_masked_kinds: tuple[str, ...] = ("email", "phone", "ssn", "credit_card")
+    # How long nobody can delete what proves the audit records: evidence outlives the records that
+    # it speaks of. Under `compliance` that holds for the account's root too, so that an environment
+    # which is to be destroyed again has `governance`, and a day.
+    audit_lock_mode: LockMode = "governance"
+    audit_lock_days: int = 1
+    # A record is sealed one interval after it was accepted at the latest.
+    audit_seal_interval_minutes: int = 1
+    # Indexes of DynamoDB are behind by less than this; until then queries find a record by its
+    # pending marker, which sealing removes.
+    audit_settle_seconds: int = 2
+    # Firehose delivers after that time or 128 MB, whichever comes first: 300 s make few objects of
+    # a size that queries like.
+    audit_archive_interval_seconds: int = 300
+
     # What ConverseStream needs:
     # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
     model_actions: tuple[str, ...] = ("bedrock:InvokeModelWithResponseStream",)
@@ -43,6 +63,10 @@ class DeploySettings:
     trust_local_operator: bool = False
     native_platform: bool = False
     bootstrap_roles: bool = True
+    # The condition key s3:if-none-match, which MiniStack does not know.
+    enforced_if_none_match: bool = True
+    # Where functions find the APIs of other services instead of at AWS's addresses.
+    endpoint: str | None = None
 
     @property
     def prefix(self) -> str:
@@ -52,6 +76,16 @@ class DeploySettings:
     def parameter(self, *path: str) -> str:
         """Name of an SSM parameter, the only way in which stacks know of each other."""
         return "/".join(("", "santaclaude", self.environment, *path))
+
+    @property
+    def alarm_topic(self) -> str:
+        """Name of the topic that alarms of every stack go to."""
+        return f"{self.prefix}-alarms"
+
+    @property
+    def event_bus(self) -> str:
+        """Name of the bus that carries the services' events."""
+        return self.prefix
 
 
 LOCAL_OPERATOR = "local-operator"
@@ -67,6 +101,8 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         trust_local_operator=True,
         native_platform=True,
         bootstrap_roles=False,
+        enforced_if_none_match=False,
+        audit_archive_interval_seconds=0,
         # MiniStack asks for an action of this name, which AWS does not have.
         model_actions=("bedrock:ConverseStream",),
     ),
@@ -78,6 +114,8 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         log_retention=RetentionDays.ONE_YEAR,
         throttling_rate=1_000,
         throttling_burst=2_000,
+        audit_lock_mode="compliance",
+        audit_lock_days=365,
     ),
 }
 
@@ -88,19 +126,24 @@ def _names(value: str) -> tuple[str, ...]:
 
 def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
-    [-c additional_models=...]`.
+    [-c additional_models=...] [-c endpoint=http://127.0.0.1:4566]`.
 
-    Raises InvalidSettingError for an environment that does not exist.
+    Raises InvalidSettingError for an environment that does not exist, and for an endpoint outside
+    the local one.
     """
     environment = context("env") or "dev"
     if environment not in _ENVIRONMENTS:
         known = ", ".join(_ENVIRONMENTS)
         raise InvalidSettingError(f"-c env={environment}: choose one of {known}")
     settings = _ENVIRONMENTS[environment]
+    endpoint = context("endpoint") or None
+    if endpoint and environment != "local":
+        raise InvalidSettingError(f"-c endpoint={endpoint}: env={environment} is on AWS")
     operators = settings.operator_role_names + _names(context("operators") or "")
     return replace(
         settings,
         operator_role_names=operators,
         default_model=context("default_model") or settings.default_model,
         additional_models=_names(context("additional_models") or ""),
+        endpoint=endpoint,
     )

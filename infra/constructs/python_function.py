@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from aws_cdk import Aws, Duration, RemovalPolicy, Stack, Tags
+from aws_cdk import Aws, Duration, RemovalPolicy, Size, Stack, Tags
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
@@ -32,6 +32,8 @@ class PythonFunction(Construct):
 
     The role may write to this function's log group, send traces, and do what `permissions` say.
     With `streamed` the handler is a shell script that serves HTTP behind the Lambda Web Adapter.
+    `failures` says where an invocation that failed is kept or told of. `layers` come on top of
+    those of `defaults`, and `disk_mb` is the size of /tmp.
     """
 
     def __init__(
@@ -46,10 +48,14 @@ class PythonFunction(Construct):
         memory_mb: int,
         timeout: Duration,
         permissions: Sequence[iam.PolicyStatement],
+        failures: Reason = Reason.SYNCHRONOUS,
+        layers: Sequence[lambda_.ILayerVersion] = (),
+        disk_mb: int = 512,
         streamed: bool = False,
         trusted_roles: Sequence[str] = (),
     ) -> None:
         super().__init__(scope, construct_id)
+        self.name = name
         log_group = logs.LogGroup(
             self,
             "Logs",
@@ -58,11 +64,11 @@ class PythonFunction(Construct):
             removal_policy=RemovalPolicy.DESTROY,
         )
         self.role = self._role(name, log_group, permissions, trusted_roles)
-        layers = list(defaults.layers)
+        all_layers = [*defaults.layers, *layers]
         variables = dict(environment)
         if streamed:
             arn = web_adapter.layer_arn(Stack.of(self).region)
-            layers.append(lambda_.LayerVersion.from_layer_version_arn(self, "WebAdapter", arn))
+            all_layers.append(lambda_.LayerVersion.from_layer_version_arn(self, "WebAdapter", arn))
             variables |= web_adapter.environment()
         self.function = lambda_.Function(
             self,
@@ -72,10 +78,11 @@ class PythonFunction(Construct):
             architecture=_ARCHITECTURE,
             handler=handler,
             code=defaults.code,
-            layers=layers,
+            layers=all_layers,
             role=self.role,
             environment=variables,
             memory_size=memory_mb,
+            ephemeral_storage_size=Size.mebibytes(disk_mb),
             timeout=timeout,
             tracing=lambda_.Tracing.ACTIVE,
             logging_format=lambda_.LoggingFormat.JSON,
@@ -87,7 +94,7 @@ class PythonFunction(Construct):
         )
         Tags.of(self).add("santaclaude:service", defaults.service)
         Tags.of(self).add("santaclaude:delivery", "streamed" if streamed else "buffered")
-        acknowledge(self.function, Reason.RUNTIME, Reason.SYNCHRONOUS)
+        acknowledge(self.function, Reason.RUNTIME, failures)
 
     def _role(
         self,
@@ -116,5 +123,5 @@ class PythonFunction(Construct):
         )
         for statement in permissions:
             role.add_to_policy(statement)
-        acknowledge(role, Reason.TRACES)
+        acknowledge(role, Reason.NO_RESOURCE)
         return role

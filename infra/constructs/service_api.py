@@ -1,7 +1,10 @@
 """The REST API of one service: signed by IAM, closed to all but the named roles."""
 
+import fnmatch
 import json
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from aws_cdk import Aws, Duration, RemovalPolicy
 from aws_cdk import aws_apigateway as apigateway
@@ -18,6 +21,12 @@ STAGE = "live"
 # https://docs.aws.amazon.com/apigateway/latest/developerguide/response-transfer-mode.html
 _STREAM_TIMEOUT = Duration.minutes(15)
 _BUFFERED_TIMEOUT = Duration.seconds(29)
+
+# https://docs.aws.amazon.com/apigateway/latest/developerguide/api-gateway-execution-service-limits-table.html
+_MAX_POLICY_BYTES = 8192
+_LONGEST_API_ARN = "arn:aws-us-gov:execute-api:ap-southeast-2:123456789012:abcdefghij"
+_INVOKE = "execute-api:Invoke"
+_PARAMETER = re.compile(r"\{[^}]+\}")
 
 # No path parameters, query strings or bodies: they may be personal.
 _ACCESS_LOG = apigateway.AccessLogFormat.custom(
@@ -73,12 +82,24 @@ def _problem(status: str, code: str, title: str) -> str:
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class RouteGroup:
+    """Routes that one function answers, and the roles of this account that may call them.
+
+    A role is named whole or, where a service has several, as `santaclaude-dev-messaging-*`.
+    """
+
+    routes: Sequence[Route]
+    function: lambda_.IFunction
+    callers: Sequence[str]
+
+
 class ServiceApi(Construct):
-    """A REGIONAL REST API over `routes`.
+    """A REGIONAL REST API over the routes of `groups`.
 
     An edge-optimised API would cut a silent stream after 30 s. Every signed route is denied to
-    whoever is not one of `caller_roles` (role names of this account): within one account an Allow
-    on either side suffices, so only a Deny keeps other roles with `execute-api:*` out.
+    whoever is not one of its group's callers: within one account an Allow on either side suffices,
+    so only a Deny keeps other roles with `execute-api:*` out.
     """
 
     def __init__(
@@ -87,11 +108,8 @@ class ServiceApi(Construct):
         construct_id: str,
         *,
         name: str,
-        routes: Sequence[Route],
-        buffered: lambda_.IFunction,
-        streamed: lambda_.IFunction,
+        groups: Sequence[RouteGroup],
         stream_responses: bool,
-        caller_roles: Sequence[str],
         throttling_rate: int,
         throttling_burst: int,
         log_retention: logs.RetentionDays,
@@ -110,7 +128,7 @@ class ServiceApi(Construct):
             rest_api_name=name,
             endpoint_types=[apigateway.EndpointType.REGIONAL],
             cloud_watch_role=False,
-            policy=_resource_policy(routes, caller_roles),
+            policy=resource_policy(groups),
             deploy_options=apigateway.StageOptions(
                 stage_name=STAGE,
                 access_log_destination=apigateway.LogGroupLogDestination(access_log),
@@ -134,21 +152,6 @@ class ServiceApi(Construct):
         acknowledge(self.api, Reason.NO_WAF)
         acknowledge(self.api.deployment_stage, Reason.NO_WAF)
 
-        buffered_integration = apigateway.LambdaIntegration(
-            buffered, scope_permission_to_method=False, timeout=_BUFFERED_TIMEOUT
-        )
-        streamed_integration = (
-            apigateway.LambdaIntegration(
-                streamed,
-                scope_permission_to_method=False,
-                timeout=_STREAM_TIMEOUT,
-                response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
-            )
-            if stream_responses
-            else apigateway.LambdaIntegration(
-                streamed, scope_permission_to_method=False, timeout=_BUFFERED_TIMEOUT
-            )
-        )
         validator = self.api.add_request_validator(
             "Validator", validate_request_body=True, validate_request_parameters=True
         )
@@ -157,13 +160,18 @@ class ServiceApi(Construct):
             content_type="application/json",
             schema=apigateway.JsonSchema(type=apigateway.JsonSchemaType.OBJECT),
         )
-        for route in routes:
-            self._add(
-                route,
-                integration=streamed_integration if route.streamed else buffered_integration,
-                validator=validator,
-                body=json_object,
-            )
+        for group in groups:
+            integrations = {
+                streamed: _integration(group.function, streamed=streamed and stream_responses)
+                for streamed in {route.streamed for route in group.routes}
+            }
+            for route in group.routes:
+                self._add(
+                    route,
+                    integration=integrations[route.streamed],
+                    validator=validator,
+                    body=json_object,
+                )
 
     def _add(
         self,
@@ -192,43 +200,100 @@ class ServiceApi(Construct):
             acknowledge(method, Reason.OPEN_ROUTE)
 
 
-def _resource_policy(routes: Sequence[Route], caller_roles: Sequence[str]) -> iam.PolicyDocument:
-    """Open routes for everyone; the rest denied to all but the named roles."""
-    anyone = iam.AnyPrincipal()
+def _integration(function: lambda_.IFunction, *, streamed: bool) -> apigateway.Integration:
+    if streamed:
+        return apigateway.LambdaIntegration(
+            function,
+            scope_permission_to_method=False,
+            timeout=_STREAM_TIMEOUT,
+            response_transfer_mode=apigateway.ResponseTransferMode.STREAM,
+        )
+    return apigateway.LambdaIntegration(
+        function, scope_permission_to_method=False, timeout=_BUFFERED_TIMEOUT
+    )
+
+
+def resource_policy(groups: Sequence[RouteGroup]) -> iam.PolicyDocument:
+    """Open routes for everyone; the rest denied to all but the callers of each group.
+
+    The first Deny covers whatever lies below a signed path, routes that do not exist included, for
+    who calls no group at all; those after it cover the routes of one group each. Raises ValueError
+    for routes that cannot be told apart, and for a policy longer than API Gateway takes.
+    """
+    routes = [route for group in groups for route in group.routes]
     opened = [route for route in routes if not route.signed]
     closed = sorted({route.first_segment for route in routes if route.signed})
     shared = {route.first_segment for route in opened} & set(closed)
     if shared:
         raise ValueError(f"open and signed routes below one path: {', '.join(sorted(shared))}")
+    callers = sorted({caller for group in groups for caller in group.callers})
+    statements = [
+        iam.PolicyStatement(
+            sid="Open",
+            principals=[iam.AnyPrincipal()],
+            actions=[_INVOKE],
+            resources=[f"execute-api:/{STAGE}/{route.method}{route.path}" for route in opened],
+        ),
+        _denied_to_others(
+            "NamedRolesOnly",
+            callers,
+            [f"/*/*/{segment}{suffix}" for segment in closed for suffix in ("", "/*")],
+        ),
+    ]
+    for number, group in enumerate(groups, 1):
+        patterns = [_pattern(route) for route in group.routes if route.signed]
+        if patterns and set(group.callers) != set(callers):
+            _require_apart(group, patterns, groups)
+            statements.append(_denied_to_others(f"Group{number}", group.callers, patterns))
+    document = iam.PolicyDocument(statements=statements)
+    _require_short(document)
+    return document
+
+
+def _denied_to_others(
+    sid: str, callers: Sequence[str], patterns: Sequence[str]
+) -> iam.PolicyStatement:
     # AWS puts a session's role into aws:PrincipalArn; MiniStack puts the session itself.
-    callers = [
+    principals = [
         arn
-        for role in caller_roles
+        for role in callers
         for arn in (
             f"arn:{Aws.PARTITION}:iam::{Aws.ACCOUNT_ID}:role/{role}",
             f"arn:{Aws.PARTITION}:sts::{Aws.ACCOUNT_ID}:assumed-role/{role}/*",
         )
     ]
-    return iam.PolicyDocument(
-        statements=[
-            iam.PolicyStatement(
-                sid="Open",
-                principals=[anyone],
-                actions=["execute-api:Invoke"],
-                resources=[f"execute-api:/{STAGE}/{route.method}{route.path}" for route in opened],
-            ),
-            iam.PolicyStatement(
-                sid="NamedRolesOnly",
-                effect=iam.Effect.DENY,
-                principals=[anyone],
-                actions=["execute-api:Invoke"],
-                resources=[
-                    f"execute-api:/*/*/{segment}{suffix}"
-                    for segment in closed
-                    for suffix in ("", "/*")
-                ],
-                # Negated operators also match a request that has no principal.
-                conditions={"StringNotLike": {"aws:PrincipalArn": callers}},
-            ),
-        ]
+    return iam.PolicyStatement(
+        sid=sid,
+        effect=iam.Effect.DENY,
+        principals=[iam.AnyPrincipal()],
+        actions=[_INVOKE],
+        resources=[f"execute-api:{pattern}" for pattern in patterns],
+        # Negated operators also match a request that has no principal. Without callers it is denied
+        # to everyone.
+        conditions={"StringNotLike": {"aws:PrincipalArn": principals}} if principals else None,
     )
+
+
+def _pattern(route: Route) -> str:
+    return f"/*/{route.method}{_PARAMETER.sub('*', route.path)}"
+
+
+def _require_apart(
+    group: RouteGroup, patterns: Sequence[str], groups: Sequence[RouteGroup]
+) -> None:
+    """A star also stands for slashes: what denies one group's routes must not deny another's."""
+    for other in groups:
+        for route in other.routes:
+            path = f"/{STAGE}/{route.method}{route.path}"
+            taken = next((one for one in patterns if fnmatch.fnmatchcase(path, one)), None)
+            if set(other.callers) != set(group.callers) and taken:
+                raise ValueError(f"{route.method} {route.path} also matches {taken}")
+
+
+def _require_short(document: iam.PolicyDocument) -> None:
+    # Accounts and partitions stand as tokens, which are longer than they are. API Gateway completes
+    # what names a resource to its ARN.
+    text = json.dumps(document.to_json(), separators=(",", ":"))
+    length = len(text.replace('"execute-api:/', f'"{_LONGEST_API_ARN}/'))
+    if length > _MAX_POLICY_BYTES:
+        raise ValueError(f"the API's policy has {length} bytes, {_MAX_POLICY_BYTES} are allowed")

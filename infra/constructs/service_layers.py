@@ -19,9 +19,19 @@ def service_layers(
             ("layers/common/python/servicekit",), platform=platform, base="layers/common"
         ),
         "CommonDependencies": DependencyBundle(COMMON_LOCK, platform=platform),
-        "Dependencies": DependencyBundle(lock, platform=platform, provided=COMMON_LOCK),
     }
     return [
-        lambda_.LayerVersion(scope, f"{construct_id}Layer", code=code(bundle))
-        for construct_id, bundle in bundles.items()
+        *(
+            lambda_.LayerVersion(scope, f"{construct_id}Layer", code=code(bundle))
+            for construct_id, bundle in bundles.items()
+        ),
+        dependency_layer(scope, "Dependencies", lock=lock, platform=platform),
     ]
+
+
+def dependency_layer(
+    scope: Construct, construct_id: str, *, lock: str, platform: Platform
+) -> lambda_.LayerVersion:
+    """A layer of the packages of one lock file that the common layer does not ship already."""
+    bundle = DependencyBundle(lock, platform=platform, provided=COMMON_LOCK)
+    return lambda_.LayerVersion(scope, f"{construct_id}Layer", code=code(bundle))

@@ -1,20 +1,17 @@
 """The AI service: its table, its two functions and its API."""
 
 from collections.abc import Sequence
-from typing import cast
 
-from aws_cdk import CfnElement, Duration
-from aws_cdk import aws_apigateway as apigateway
+from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
-from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
 from infra import bundles, bundling, routes
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.request_context import RequestContextFunction
-from infra.constructs.service_api import STAGE, ServiceApi
+from infra.constructs.service_api import RouteGroup, ServiceApi
 from infra.constructs.service_layers import service_layers
-from infra.constructs.service_table import ServiceTable
+from infra.constructs.service_table import ALL_ATTRIBUTES, ServiceTable
 from infra.security import Reason, acknowledge
 from infra.settings import LOCAL_OPERATOR, DeploySettings
 from infra.stacks.environment import EnvironmentStack
@@ -30,11 +27,14 @@ class AiStack(EnvironmentStack):
 
     def __init__(self, scope: Construct, name: str, *, settings: DeploySettings) -> None:
         super().__init__(scope, name, settings=settings)
-        self._settings = settings
         platform = bundles.NATIVE if settings.native_platform else bundles.LAMBDA
         prefix = f"{settings.prefix}-{_SERVICE}"
         self._table = ServiceTable(
-            self, "Table", name=prefix, indexes=_INDEXES, retain=settings.retain_data
+            self,
+            "Table",
+            name=prefix,
+            indexes=[ALL_ATTRIBUTES] * _INDEXES,
+            retain=settings.retain_data,
         ).table
         defaults = FunctionDefaults(
             service=_SERVICE,
@@ -81,32 +81,27 @@ class AiStack(EnvironmentStack):
                 self, "RequestContext", name=f"{prefix}-request-context", defaults=defaults
             )
         )
+        all_routes = routes.load("ai.v1")
         api = ServiceApi(
             self,
             "Api",
             name=prefix,
-            routes=routes.load("ai.v1"),
-            buffered=api_function.alias,
-            streamed=streamed.alias,
+            groups=[
+                RouteGroup(
+                    routes=[route for route in all_routes if route.streamed == is_streamed],
+                    function=function.alias,
+                    callers=self._callers(),
+                )
+                for is_streamed, function in ((False, api_function), (True, streamed))
+            ],
             stream_responses=settings.response_streaming,
-            caller_roles=self._callers(),
             throttling_rate=settings.throttling_rate,
             throttling_burst=settings.throttling_burst,
             log_retention=settings.log_retention,
         ).api
-        address = f"{api.rest_api_id}.execute-api.{self.region}.{self.url_suffix}"
-        for key, value in {
-            "api-id": api.rest_api_id,
-            "api-url": f"https://{address}/{STAGE}",
-        }.items():
-            ssm.StringParameter(
-                self,
-                f"Parameter-{key}",
-                parameter_name=settings.parameter(_SERVICE, key),
-                string_value=value,
-            )
+        self.publish(_SERVICE, api)
         if settings.trust_local_operator:
-            self._admit_operator(api, stream_function.role)
+            self.admit_operator(_SERVICE, api, runs_as=[stream_function.role])
 
     def _environment(self) -> dict[str, str]:
         """What both functions read: the fields of the service's settings model."""
@@ -158,20 +153,3 @@ class AiStack(EnvironmentStack):
     def _callers(self) -> list[str]:
         services = [f"{self._settings.prefix}-{caller}" for caller in _CALLERS]
         return [*services, *self._settings.operator_role_names]
-
-    def _admit_operator(self, api: apigateway.RestApi, stream_role: iam.IRole) -> None:
-        """The front door calls the API, and runs the streamed application under its own role."""
-        policy = iam.Policy(
-            self,
-            "OperatorAccess",
-            policy_name=f"{_SERVICE}-api",
-            statements=[
-                iam.PolicyStatement(
-                    actions=["execute-api:Invoke"], resources=[api.arn_for_execute_api()]
-                ),
-                iam.PolicyStatement(actions=["sts:AssumeRole"], resources=[stream_role.role_arn]),
-            ],
-            roles=[iam.Role.from_role_name(self, "Operator", LOCAL_OPERATOR)],
-        )
-        logical_id = self.get_logical_id(cast("CfnElement", api.node.default_child))
-        acknowledge(policy, Reason.WHOLE_API, api=logical_id)

@@ -91,8 +91,9 @@ class Operations:
 
         Its result is handed out only once the record is there.
         """
-        result, _ = await asyncio.gather(preparation, self.allow(action, subject, facts))
-        return result
+        recording = self.allow(action, subject, facts)
+        results: tuple[T, None] = await asyncio.gather(preparation, recording)
+        return results[0]
 
     async def deny(self, action: Action, subject: Subject, error: AppError) -> AppError:
         """Records that the operation is refused; returns the `error` to raise."""

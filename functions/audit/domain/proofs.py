@@ -22,7 +22,8 @@ from functions.audit.domain.models import (
     InclusionProof,
     Leaf,
 )
-from functions.audit.domain.ports import EvidenceStore, Ledger, Metrics, Signer
+from functions.audit.domain.ports import EvidenceStore, Ledger, Signer
+from servicekit.metrics import Metrics
 from functions.audit.domain.tiles import TileError, TileReader
 from servicekit.errors import InvalidRequestError
 

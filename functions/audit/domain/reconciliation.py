@@ -13,7 +13,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.audit.domain.models import Gap, ProducerState, Span
-from functions.audit.domain.ports import Metrics, Producers, RecordReader
+from functions.audit.domain.ports import Producers, RecordReader
+from servicekit.metrics import Metrics
 from servicekit.clock import Clock, utc_now
 
 GRACE = timedelta(minutes=10)

@@ -148,7 +148,8 @@ class DynamoOutboxReader:
 
     async def remove(self, items: Sequence[OutboxItem]) -> None:
         """Removes what has arrived; may be repeated."""
-        await self._table.delete_batch([_item_key(item.producer, item.sequence) for item in items])
+        keys = [_item_key(item.producer, item.sequence) for item in items]
+        await self._table.write_batch(deletes=keys)
 
     async def refuse(self, item: OutboxItem, code: str) -> None:
         """Keeps the item and marks it, unless it is gone."""

@@ -1,0 +1,86 @@
+"""Queues: of work for one function, and of what failed."""
+
+from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from infra.constructs.python_function import PythonFunction
+from infra.security import Reason, acknowledge
+
+_RECEIVES = 3
+
+
+class FailureQueue(Construct):
+    """Where failures are kept for 14 days, as long as SQS keeps anything, for a person to see."""
+
+    def __init__(self, scope: Construct, construct_id: str, *, name: str) -> None:
+        super().__init__(scope, construct_id)
+        self.name = name
+        self.queue = sqs.Queue(
+            self,
+            "Queue",
+            queue_name=name,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(14),
+        )
+        acknowledge(self.queue, Reason.NO_DEAD_LETTERS)
+
+
+class WorkQueue(Construct):
+    """Messages for one function; a message that failed three times goes to `<name>-dlq`.
+
+    `hidden` is how long a message is the business of the function that got it: longer than that
+    function's timeout.
+    """
+
+    def __init__(self, scope: Construct, construct_id: str, *, name: str, hidden: Duration) -> None:
+        super().__init__(scope, construct_id)
+        self.dead_letters = FailureQueue(self, "DeadLetters", name=f"{name}-dlq")
+        self.queue = sqs.Queue(
+            self,
+            "Queue",
+            queue_name=name,
+            encryption=sqs.QueueEncryption.SQS_MANAGED,
+            enforce_ssl=True,
+            retention_period=Duration.days(4),
+            visibility_timeout=hidden,
+            dead_letter_queue=sqs.DeadLetterQueue(
+                queue=self.dead_letters.queue, max_receive_count=_RECEIVES
+            ),
+        )
+
+    def feed(
+        self,
+        function: PythonFunction,
+        *,
+        batch_size: int,
+        window: Duration | None = None,
+        concurrency: int | None = None,
+    ) -> None:
+        """Have the function work on it; it answers which messages of a batch failed."""
+        function.role.add_to_policy(
+            iam.PolicyStatement(
+                sid="Receive",
+                actions=[
+                    "sqs:ChangeMessageVisibility",
+                    "sqs:DeleteMessage",
+                    "sqs:GetQueueAttributes",
+                    "sqs:ReceiveMessage",
+                ],
+                resources=[self.queue.queue_arn],
+            )
+        )
+        mapping = lambda_.EventSourceMapping(
+            self,
+            "Mapping",
+            target=function.alias,
+            event_source_arn=self.queue.queue_arn,
+            batch_size=batch_size,
+            max_batching_window=window,
+            max_concurrency=concurrency,
+            report_batch_item_failures=True,
+        )
+        acknowledge(mapping, Reason.QUEUED)
