@@ -11,13 +11,13 @@ from moto import mock_aws
 from functions.audit.adapters.archive_files import ArchiveFiles
 from functions.audit.adapters.duckdb_store import DuckdbStore
 from functions.audit.adapters.export_files import S3ExportFiles
-from functions.audit.adapters.export_queue import SqsExportQueue
 from functions.audit.adapters.firehose import FirehoseArchive
-from functions.audit.adapters.metrics import CloudWatchMetrics
+from functions.audit.adapters.queues import SqsExportQueue
 from functions.audit.domain.archive import Archiver
 from functions.audit.domain.errors import ArchiveUnavailableError
 from functions.audit.domain.models import Filter, Span
 from servicekit.errors import StoreUnavailableError
+from servicekit.metrics import CloudWatchMetrics
 from tests.fakes.archive_bucket import parquet
 from tests.fakes.audit_reading import entry
 
@@ -91,7 +91,8 @@ async def test_work_for_the_exporter_carries_an_id_and_nothing_else(aws):
 
 
 async def test_metrics_are_in_the_services_namespace(aws):
-    await CloudWatchMetrics("local").put({"RecordsRemoved": 2.0, "OldestPendingSeconds": 1.5})
+    metrics = CloudWatchMetrics("Santaclaude/local/audit")
+    await metrics.put({"RecordsRemoved": 2.0, "OldestPendingSeconds": 1.5})
     found = aws("cloudwatch").list_metrics(Namespace="Santaclaude/local/audit")["Metrics"]
     assert {metric["MetricName"] for metric in found} == {"RecordsRemoved", "OldestPendingSeconds"}
 
