@@ -40,7 +40,7 @@ class Reason(Enum):
             "Serverless-LambdaAsyncFailureDestination",
             "Serverless-LambdaEventSourceMappingDestination",
         ),
-        "What this function leaves stays in the outbox for its next sweep; an alarm watches its age.",
+        "What this function leaves stays in the outbox for its next sweep; an alarm watches it.",
     )
     AUDIT_API = (
         (
