@@ -22,9 +22,10 @@ from functions.audit.domain.models import (
     InclusionProof,
     Leaf,
 )
-from functions.audit.domain.ports import EvidenceStore, Ledger, Metrics, Signer
+from functions.audit.domain.ports import EvidenceStore, Ledger, Signer
 from functions.audit.domain.tiles import TileError, TileReader
 from servicekit.errors import InvalidRequestError
+from servicekit.metrics import Metrics
 
 _logger = logging.getLogger(__name__)
 
@@ -89,7 +90,8 @@ class ProofService:
         leaf = await self._ledger.leaf(event_id)
         record = await self._records(event_id)
         if record is None:
-            raise EventNotFoundError
+            held = f"The log has it as leaf {leaf.index}, but its record is gone." if leaf else None
+            raise EventNotFoundError(held)
         if leaf is None:
             raise NotSealedError(
                 "The event is stored and becomes part of the log with the next sealing.",
