@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
-from botocore.awsrequest import AWSResponse
+from botocore.awsrequest import AWSResponse, HeadersDict
 from mangum import Mangum
 from mangum.types import LambdaContext
 
@@ -107,7 +107,7 @@ def _answering_itself() -> Any:
 
 
 def _answer(request: Any, **_: Any) -> AWSResponse:
-    headers = {"Content-Type": "application/x-amz-json-1.0"}
+    headers: Any = HeadersDict({"Content-Type": "application/x-amz-json-1.0"})
     return AWSResponse(request.url, 200, headers, _Body())
 
 
