@@ -136,7 +136,7 @@ def _is_sound(content: Any, max_depth: int) -> bool:
                 below += value.values()
             elif kind is list:
                 below += value
-            elif kind is _Repeated or not _is_sound_number(value):
+            elif kind is not str and (kind is _Repeated or not _is_sound_number(value)):
                 return False
         if not below:
             return True

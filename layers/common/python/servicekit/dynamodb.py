@@ -459,7 +459,11 @@ def claim_write(update: ClaimUpdate) -> Update:
 
 def to_attributes(item: Mapping[str, Value]) -> dict[str, Any]:
     """DynamoDB's typed form."""
-    return {name: _to_attribute(value) for name, value in item.items()}
+    # Nearly all are strings, and a transaction of a hundred items holds thousands.
+    return {
+        name: {"S": value} if isinstance(value, str) else _to_attribute(value)
+        for name, value in item.items()
+    }
 
 
 def from_attributes(attributes: Mapping[str, Any]) -> Item:
@@ -467,11 +471,8 @@ def from_attributes(attributes: Mapping[str, Any]) -> Item:
     return {name: _from_attribute(typed) for name, typed in attributes.items()}
 
 
-def _to_attribute(value: Value) -> dict[str, Any]:
-    # Most are strings, and a write of a hundred items holds thousands of them.
+def _to_attribute(value: int | bool | bytes | None) -> dict[str, Any]:
     match value:
-        case str():
-            return {"S": value}
         case bytes():
             return {"B": value}
         case None:
