@@ -480,7 +480,15 @@ class AuditStack(EnvironmentStack):
             items(
                 "Ledger",
                 self._ledger.table,
-                ("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"),
+                (
+                    "BatchGetItem",
+                    "BatchWriteItem",
+                    "DeleteItem",
+                    "GetItem",
+                    "PutItem",
+                    "Query",
+                    "UpdateItem",
+                ),
             ),
             objects("Evidence", self._evidence, ("GetObject", "PutObject")),
             bucket_itself("EvidenceNames", self._evidence, ("ListBucket",)),

@@ -194,7 +194,7 @@ async def test_killed_again_and_again_among_rivals(seed):
     log = half_full()
 
     async def seal():
-        for _ in range(8):
+        for _ in range(6):
             interruptions = Interruptions(
                 chance, kill_at=chance.randrange(1, 60), after=chance.random() < 0.5
             )
@@ -372,7 +372,7 @@ async def test_an_object_between_being_and_not_being_is_tried_again():
 
 async def test_writes_at_once_are_bounded():
     log = MemoryLog()
-    log.accept_many(10_000)
+    log.accept_many(6_000)
     running = most = 0
 
     class Counting(MemoryEvidence):
