@@ -145,7 +145,7 @@ class MemoryArchiveReader:
 class PlainOpener:
     """Opens records that have nothing personal."""
 
-    async def open(self, records: Sequence[bytes]) -> list[Mapping[str, Any]]:
+    async def open_records(self, records: Sequence[bytes]) -> list[Mapping[str, Any]]:
         return [json.loads(record) for record in records]
 
 

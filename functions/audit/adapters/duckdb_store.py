@@ -35,6 +35,8 @@ _RESOURCES = {
     # From this many rows of a page on, DuckDB would read every record to sort them (its default
     # is 50); below, it sorts places and then reads the records of those it answers.
     "late_materialization_max_rows": 1_000,
+    # The footers of objects that never change.
+    "parquet_metadata_cache": True,
 }
 _REPEATED = 2
 """Rows read for each one asked for: Firehose may deliver a record more than once."""

@@ -36,7 +36,7 @@ class DynamoSubjectKeys:
 
     async def create(self, key: SubjectKey) -> SubjectKey:
         """See `ports.SubjectKeys`."""
-        item = {**_key(key.user_id), "key_id": key.key_id, "wrapped": key.wrapped}
+        item: Item = {**_key(key.user_id), "key_id": key.key_id, "wrapped": key.wrapped}
         try:
             await self._table.put(Put(item, _NEW))
         except ConditionFailedError as error:

@@ -10,10 +10,11 @@ from functions.audit.domain.cold import ColdService
 from functions.audit.domain.erasure import ControlService
 from functions.audit.domain.export_worker import ExportWorker
 from functions.audit.domain.exports import ExportService
+from functions.audit.domain.flush import SealingFunction
 from functions.audit.domain.ingest import IngestService
 from functions.audit.domain.proofs import ProofService
 from functions.audit.domain.query import QueryService
-from functions.audit.domain.reconciliation import ReconciliationService
+from functions.audit.domain.reconciliation import Reconciler, ReconciliationService
 from functions.audit.domain.stats import StatsService
 from functions.audit.domain.watch import Watcher
 
@@ -82,3 +83,17 @@ class Export:
     """What the export worker needs."""
 
     service: ExportWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Seal:
+    """What the sealer's function needs."""
+
+    service: SealingFunction
+
+
+@dataclass(frozen=True, slots=True)
+class Reconcile:
+    """What the search for gaps needs."""
+
+    service: Reconciler

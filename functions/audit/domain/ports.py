@@ -214,13 +214,6 @@ class SealNow(Protocol):
         """Seals everything accepted before this call; the sealer's answer."""
 
 
-class Metrics(Protocol):
-    """Figures that alarms watch."""
-
-    async def put(self, values: Mapping[str, float]) -> None:
-        """Records values by metric name: counts, or seconds for names that end in `Seconds`."""
-
-
 class Cipher(Protocol):
     """Authenticated encryption under a 256-bit key."""
 

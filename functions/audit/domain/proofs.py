@@ -22,9 +22,10 @@ from functions.audit.domain.models import (
     InclusionProof,
     Leaf,
 )
-from functions.audit.domain.ports import EvidenceStore, Ledger, Metrics, Signer
+from functions.audit.domain.ports import EvidenceStore, Ledger, Signer
 from functions.audit.domain.tiles import TileError, TileReader
 from servicekit.errors import InvalidRequestError
+from servicekit.metrics import Metrics
 
 _logger = logging.getLogger(__name__)
 

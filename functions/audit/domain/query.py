@@ -123,7 +123,7 @@ class QueryService:
                 f"An event older than {self._hot_days} days whose id was not made here is found by"
                 " time alone."
             )
-        (event,) = await self._opener.open([record])
+        (event,) = await self._opener.open_records([record])
         return event
 
     async def _page(
@@ -144,7 +144,7 @@ class QueryService:
         return await self._cold.find(wanted, cold, before, limit)
 
     async def _open(self, found: Sequence[Found]) -> Sequence[JsonObject]:
-        return await self._opener.open([item.record for item in found])
+        return await self._opener.open_records([item.record for item in found])
 
 
 def _place(span: Span, before: Position) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from functions.audit.domain.ports import Metrics
+from servicekit.metrics import Metrics
 
 OVERWRITTEN = "RecordsOverwritten"
 REMOVED = "RecordsRemoved"

@@ -12,11 +12,11 @@ from typing import Any
 from functions.audit.bootstrap import archiver_from_environment
 from functions.audit.routes.stream import inserted
 
-_dependencies = archiver_from_environment()
+dependencies = archiver_from_environment()
 # One loop for all invocations: locks belong to the loop that they were first waited for in.
 _runner = asyncio.Runner()
 
 
 def handler(event: Mapping[str, Any], _context: object) -> None:
     """Archives the records that were stored."""
-    _runner.run(_dependencies.service.archive(inserted(event)))
+    _runner.run(dependencies.service.archive(inserted(event)))

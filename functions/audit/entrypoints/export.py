@@ -1,21 +1,30 @@
-"""Lambda handler of the export queue: one message, one bundle."""
+"""Lambda handler of the export queue: each message's bundle is made, or the message goes back."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Mapping
 from typing import Any
+
+from aws_lambda_powertools.utilities.batch import (
+    AsyncBatchProcessor,
+    EventType,
+    async_process_partial_response,
+)
+from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
 from functions.audit.bootstrap import exporter_from_environment
 from functions.audit.routes.queue import export_task
 
-_dependencies = exporter_from_environment()
-# One loop for all invocations: locks belong to the loop that they were first waited for in.
-_runner = asyncio.Runner()
+dependencies = exporter_from_environment()
+processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=False)
 
 
-def handler(event: Mapping[str, Any], _context: object) -> None:
-    """Makes the export of the event's only message; a failure brings the message back."""
-    (message,) = event["Records"]
-    task = export_task(message)
-    _runner.run(_dependencies.service.run(task.export_id, last_try=task.last_try))
+async def _make(record: SQSRecord) -> None:
+    task = export_task(record.raw_event)
+    await dependencies.service.run(task.export_id, last_try=task.last_try)
+
+
+def handler(event: dict[str, Any], context: Any) -> Any:
+    """Names the messages that are to be given again."""
+    return async_process_partial_response(
+        event=event, record_handler=_make, processor=processor, context=context
+    )

@@ -9,11 +9,11 @@ from typing import Any
 from functions.audit.bootstrap import watcher_from_environment
 from functions.audit.routes.stream import changed
 
-_dependencies = watcher_from_environment()
+dependencies = watcher_from_environment()
 # One loop for all invocations: locks belong to the loop that they were first waited for in.
 _runner = asyncio.Runner()
 
 
 def handler(event: Mapping[str, Any], _context: object) -> None:
     """Tells of what must not happen."""
-    _runner.run(_dependencies.service.report(changed(event)))
+    _runner.run(dependencies.service.report(changed(event)))

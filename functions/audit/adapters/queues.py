@@ -1,11 +1,11 @@
-"""Work for the exporter: an SQS queue."""
+"""The sink's own SQS queues."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from servicekit.aws import LazyClient, make_client
@@ -19,16 +19,13 @@ _READ_SECONDS = 5
 _logger = logging.getLogger(__name__)
 
 
-class SqsExportQueue:
-    """`ports.ExportQueue` on SQS."""
-
-    def __init__(self, url: str, make: Callable[[], SQSClient] | None = None) -> None:
+class _Queue:
+    def __init__(self, url: str, make: Callable[[], SQSClient] | None) -> None:
         self._url = url
         self._client: LazyClient[SQSClient] = LazyClient(make or _make_client)
 
-    async def send(self, export_id: str) -> None:
-        """See `ports.ExportQueue`. Raises `StoreUnavailableError`."""
-        await asyncio.to_thread(self._send, json.dumps({"export_id": export_id}))
+    async def send(self, message: Mapping[str, object]) -> None:
+        await asyncio.to_thread(self._send, json.dumps(message))
 
     def _send(self, body: str) -> None:
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
@@ -43,6 +40,28 @@ class SqsExportQueue:
         except BotoCoreError:
             _logger.exception("the queue does not answer")
             raise StoreUnavailableError(retry_after=1) from None
+
+
+class SqsExportQueue:
+    """`ports.ExportQueue` on SQS. Raises `StoreUnavailableError`."""
+
+    def __init__(self, url: str, make: Callable[[], SQSClient] | None = None) -> None:
+        self._queue = _Queue(url, make)
+
+    async def send(self, export_id: str) -> None:
+        """See `ports.ExportQueue`."""
+        await self._queue.send({"export_id": export_id})
+
+
+class SqsIntakeQueue:
+    """`ports.IntakeQueue` on SQS. Raises `StoreUnavailableError`."""
+
+    def __init__(self, url: str, make: Callable[[], SQSClient] | None = None) -> None:
+        self._queue = _Queue(url, make)
+
+    async def send(self, event: Mapping[str, object], reported_by: str) -> None:
+        """See `ports.IntakeQueue`."""
+        await self._queue.send({"event": event, "reported_by": reported_by})
 
 
 def _make_client() -> SQSClient:
