@@ -9,17 +9,23 @@ from typing import TYPE_CHECKING
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.bedrock import Bedrock, Patience
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.domain.audit import Operations
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.dependencies import Api, Stream
 from functions.ai.domain.ports import ModelProvider, SessionStore
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
-from functions.ai.settings import ApiSettings, StreamSettings
+from functions.ai.settings import ApiSettings, AuditSettings, StreamSettings
+from servicekit.audit import AuditTrail, Outbox
+from servicekit.audit_outbox import DynamoOutbox, DynamoOutboxReader
+from servicekit.audit_sender import AuditSender
 from servicekit.clock import Clock, utc_now
 from servicekit.dynamodb import DynamoCounter, DynamoRecords, DynamoTable
 from servicekit.idempotency import Idempotency, RecordStore
 from servicekit.ids import Counter, IntegerIds
 from servicekit.logging import configure_logging
+from servicekit.metrics import CloudWatchMetrics
+from servicekit.parameters import Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
@@ -29,6 +35,10 @@ FIRST_IDS_ABOVE = 1_000_000
 """Integer ids of sessions and messages start above it: below lies what older tables hold."""
 
 
+PRODUCER = "ai"
+"""First part of the producers' names in this service's audit records."""
+
+
 @dataclass(frozen=True, slots=True)
 class Storage:
     """The ports that a database serves."""
@@ -36,6 +46,7 @@ class Storage:
     sessions: SessionStore
     records: RecordStore
     counter: Counter
+    outbox: Outbox
     close: Callable[[], None]
 
 
@@ -52,6 +63,20 @@ def stream_from_environment() -> Stream:
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
     bedrock = bedrock_provider(settings)
     return build_stream(settings, dynamodb_storage(settings.table_name), bedrock, bedrock.close)
+
+
+def audit_from_environment() -> AuditSender:
+    """The dependencies of the function that sends audit records. Raises `SettingsError`."""
+    # With an HTTP client and another service's contract: the other functions do without both.
+    from functions.ai.adapters.audit_sink import AuditSink  # noqa: PLC0415
+
+    settings = AuditSettings.from_environment()
+    configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+    return AuditSender(
+        DynamoOutboxReader(DynamoTable(settings.table_name), PRODUCER),
+        AuditSink(Parameter(settings.audit_url_parameter)),
+        CloudWatchMetrics(f"Santaclaude/{settings.environment}/{PRODUCER}"),
+    )
 
 
 def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -> Api:
@@ -76,6 +101,7 @@ def build_stream(
         catalogue,
         provider,
         _idempotency(settings, storage, clock),
+        _operations(storage, clock),
     )
 
     def close() -> None:
@@ -92,6 +118,7 @@ def dynamodb_storage(table_name: str, make: Callable[[], DynamoDBClient] | None 
         DynamoSessions(table),
         DynamoRecords(table),
         DynamoCounter(table, FIRST_IDS_ABOVE),
+        DynamoOutbox(table, PRODUCER),
         table.close,
     )
 
@@ -116,7 +143,12 @@ def _sessions(
         _idempotency(settings, storage, clock),
         clock,
         AnswerLimits(MAX_SESSION_MESSAGES, MAX_SESSION_ANSWER_BYTES),
+        _operations(storage, clock),
     )
+
+
+def _operations(storage: Storage, clock: Clock) -> Operations:
+    return Operations(AuditTrail(storage.outbox, clock))
 
 
 def _idempotency(settings: ApiSettings, storage: Storage, clock: Clock) -> Idempotency:

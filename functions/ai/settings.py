@@ -9,13 +9,18 @@ from pydantic import Field
 from servicekit.settings import Settings
 
 
-class ApiSettings(Settings):
-    """Of the buffered function."""
+class TableSettings(Settings):
+    """Of every function."""
 
     environment: Literal["local", "dev", "staging", "prod"]
     powertools_service_name: str = Field(min_length=1)
     powertools_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
     table_name: str = Field(min_length=1)
+
+
+class ApiSettings(TableSettings):
+    """Of the buffered function."""
+
     default_model: str = Field(min_length=1)
     additional_models: str
     # At least as long as a turn may take, or a record would be gone before its turn is.
@@ -32,3 +37,10 @@ class StreamSettings(ApiSettings):
 
     model_first_byte_timeout_seconds: float = Field(gt=0)
     model_idle_timeout_seconds: float = Field(gt=0)
+
+
+class AuditSettings(TableSettings):
+    """Of the function that brings audit records to the audit sink."""
+
+    # The SSM parameter that holds the address of the audit sink's API.
+    audit_url_parameter: str = Field(min_length=1)

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -62,15 +63,13 @@ class LocalCloud:
     def door(self, service: str) -> str:
         return f"http://127.0.0.1:{self.ports[service]}"
 
-    @property
-    def api_id(self) -> str:
-        parameter = self.client("ssm").get_parameter(Name="/santaclaude/local/ai/api-id")
+    def api_id(self, service: str = "ai") -> str:
+        parameter = self.client("ssm").get_parameter(Name=f"/santaclaude/local/{service}/api-id")
         return parameter["Parameter"]["Value"]
 
-    @property
-    def execute_api(self) -> str:
+    def execute_api(self, service: str = "ai") -> str:
         """Where the deployed API itself answers, as on AWS: signed requests only."""
-        return f"{self.aws}/_aws/execute-api/{self.api_id}/live"
+        return f"{self.aws}/_aws/execute-api/{self.api_id(service)}/live"
 
     def command(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -131,6 +130,22 @@ def ai(cloud) -> Iterator[httpx.Client]:
     """What a person has: the front door, unsigned."""
     with httpx.Client(base_url=cloud.ai, timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def audit(cloud) -> Iterator[httpx.Client]:
+    """The audit sink at the front door, unsigned."""
+    with httpx.Client(base_url=cloud.door("AUDIT"), timeout=60) as client:
+        yield client
+
+
+def eventually(check, seconds: float = 60.0):
+    """What `check` returns once it is true."""
+    deadline = time.monotonic() + seconds
+    while not (found := check()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.3)
+    return found
 
 
 @pytest.fixture

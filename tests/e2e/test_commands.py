@@ -23,7 +23,7 @@ def test_status_tells_where_things_are(cloud):
     result = cloud.command("status")
     assert result.returncode == 0
     assert str(cloud.ports["AI"]) in result.stdout
-    assert cloud.api_id in result.stdout
+    assert cloud.api_id() in result.stdout
 
 
 def test_logs_show_the_functions_and_the_streamed_application(cloud, ai, session):

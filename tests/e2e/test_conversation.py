@@ -68,7 +68,7 @@ def test_twenty_turns_with_a_restart_in_the_middle(cloud):
     assert asyncio.run(read(session_id)) == before
     # The second half as a service calls it: signed, at the deployed API's own address below the
     # door, which passes the signature on unchanged.
-    signed = f"{cloud.ai}/_aws/execute-api/{cloud.api_id}/live"
+    signed = f"{cloud.ai}/_aws/execute-api/{cloud.api_id()}/live"
     answers += asyncio.run(
         turns(signed, session_id, range(TURNS // 2, TURNS), cloud.signed("local-operator"))
     )

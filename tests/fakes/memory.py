@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from functions.ai.bootstrap import Storage
 from functions.ai.domain.errors import (
@@ -22,6 +23,7 @@ from functions.ai.domain.models import (
     Usage,
 )
 from functions.ai.domain.ports import Settlement
+from servicekit.audit import JsonObject
 from servicekit.clock import to_text
 from servicekit.idempotency import ClaimUpdate, Record
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
@@ -88,6 +90,19 @@ class MemoryRecords:
         return found if found and not found.completed and found.token == token else None
 
 
+class MemoryOutbox:
+    """`audit.Outbox`."""
+
+    def __init__(self) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.failure: Exception | None = None
+
+    async def append(self, event: JsonObject) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.events.append(dict(event))
+
+
 class MemorySessions:
     """`ports.SessionStore`."""
 
@@ -112,7 +127,7 @@ class MemorySessions:
         self.stored[session.session_id] = messages
         return stored, list(messages)
 
-    async def get(self, session_id: str) -> Session | None:
+    async def get(self, session_id: str, *, even_deleted: bool = False) -> Session | None:
         self._fail()
         return self.sessions.get(session_id)
 
@@ -230,6 +245,7 @@ class Memory:
         self.records = MemoryRecords()
         self.sessions = MemorySessions(self.records)
         self.counter = MemoryCounter(floor)
+        self.outbox = MemoryOutbox()
 
     def storage(self) -> Storage:
-        return Storage(self.sessions, self.records, self.counter, lambda: None)
+        return Storage(self.sessions, self.records, self.counter, self.outbox, lambda: None)

@@ -96,10 +96,11 @@ class DynamoSessions:
             raise ClaimLostError(retry_after=1) from None
         return stored, messages
 
-    async def get(self, session_id: str) -> Session | None:
+    async def get(self, session_id: str, *, even_deleted: bool = False) -> Session | None:
         """See `ports.SessionStore`."""
         item = await self._table.get(keys.session_key(session_id))
-        return _session_from(item) if item and "deleted_at" not in item else None
+        visible = item and (even_deleted or "deleted_at" not in item)
+        return _session_from(item) if item and visible else None
 
     async def append(
         self,

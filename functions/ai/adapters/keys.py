@@ -6,6 +6,8 @@
 | message     | SESSION#<id>      | MESSAGE#<place> |              |           |                |
 | idempotency | IDEMPOTENCY#<key> | IDEMPOTENCY     |              |           |                |
 | counter     | COUNTER#<name>    | COUNTER         |              |           |                |
+| audit       | AUDITSEQ#<shard>  | AUDITSEQ        | (see `servicekit.audit_outbox`)           |
+|             | AUDITOUT#<shard>  | <sequence>      |                                           |
 | probe       | PROBE             | PROBE           | (never written: /ready reads it)          |
 """
 

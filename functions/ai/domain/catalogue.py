@@ -48,6 +48,11 @@ class Model:
     output_cost: Decimal | None
     is_default: bool
 
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """The names by which records and logs tell of it."""
+        return {"provider": self.provider.name, "model": self.name}
+
     def cost(self, usage: Usage) -> str | None:
         """US dollars as a plain decimal number, exact; None where no price is known."""
         if self.input_cost is None or self.output_cost is None:

@@ -6,9 +6,10 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.errors import (
     AnswerTooLargeError,
@@ -19,7 +20,7 @@ from functions.ai.domain.errors import (
 from functions.ai.domain.models import Completion, Message, Session
 from functions.ai.domain.ports import ModelProvider, SessionStore, Settlement
 from functions.ai.domain.prompts import to_prompt
-from functions.ai.domain.sessions import SessionService, require_active
+from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn import Outcome, Turn
 from servicekit.errors import AppError, InternalError
 from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
@@ -65,6 +66,27 @@ class _Work:
 
 
 @dataclass(slots=True)
+class _History:
+    """The messages that a model is sent, oldest first."""
+
+    messages: list[Message] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.messages[-1].sequence if self.messages else 0
+
+    def add(self, message: Message) -> None:
+        self.messages.append(message)
+        self.size += len(message.draft.content.encode())
+        if len(self.messages) > MAX_HISTORY_MESSAGES or self.size > MAX_HISTORY_BYTES:
+            raise ContextTooLongError(
+                f"A model is sent at most {MAX_HISTORY_MESSAGES} messages of"
+                f" {MAX_HISTORY_BYTES} bytes. Start a new session."
+            )
+
+
+@dataclass(slots=True)
 class _Answer:
     texts: list[str] = field(default_factory=list)
     size: int = 0
@@ -88,19 +110,22 @@ class ChatService:
         catalogue: Catalogue,
         provider: ModelProvider,
         idempotency: Idempotency,
+        operations: Operations,
     ) -> None:
         self._sessions = sessions
         self._store = store
         self._catalogue = catalogue
         self._provider = provider
         self._idempotency = idempotency
+        self._operations = operations
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, command: ChatCommand, request: Request | None) -> Turn:
-        """Stores the message and calls the model in a task of its own.
+        """Stores the message and calls the model in a task of its own; before that, it is recorded.
 
         Raises `SessionNotFoundError`, `SessionNotActiveError`, `UnknownProviderError`,
-        `UnknownModelError`, `ContextTooLongError` and the errors of idempotency.
+        `UnknownModelError`, `ContextTooLongError`, `AuditUnavailableError` and the errors of
+        idempotency.
         """
 
         async def work(claim: Claim | None) -> Turn:
@@ -125,15 +150,23 @@ class ChatService:
             return await self._resume(command, claim, earlier)
         if command.session_id is None:
             return await self._begin_session(command, claim)
-        session = await self._load(command, command.session_id)
-        require_active(session)
+        session = await self._permitted(command, command.session_id)
         model = self._model(command, session)
         draft = await self._sessions.draft("user", command.message)
+        history = _History()
+        # Most of what the model is sent is there already: it is read while the record is written.
+        await self._operations.allow_with(
+            Action.CHAT,
+            Subject.session(session),
+            self._read(history, session, session.next_sequence - 1),
+            model.facts,
+        )
         session, message = await self._store.append(
             session, draft, _settled(claim, "question"), only_active=True
         )
-        history = await self._history(session, message.sequence)
-        return _Work(session, model, message.sequence, history, claim)
+        await self._read(history, session, message.sequence - 1)
+        history.add(message)
+        return _Work(session, model, message.sequence, history.messages, claim)
 
     async def _begin_session(self, command: ChatCommand, claim: Claim | None) -> _Work:
         model = self._catalogue.find(command.provider, command.model)
@@ -141,22 +174,35 @@ class ChatService:
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
         draft = await self._sessions.draft("user", command.message)
+        await self._operations.allow(Action.CHAT, Subject.session(blank), model.facts)
         session, messages = await self._store.create(blank, [draft], _settled(claim, "question"))
         return _Work(session, model, messages[0].sequence, messages, claim)
 
     async def _resume(self, command: ChatCommand, claim: Claim | None, earlier: Reference) -> _Work:
         """Goes on after an attempt that stored the message and got no further."""
-        session = await self._load(command, earlier["session_id"])
-        require_active(session)
+        session = await self._permitted(command, earlier["session_id"])
         model = self._model(command, session)
-        history = await self._history(session, earlier["question"])
-        return _Work(session, model, earlier["question"], history, claim)
+        history = _History()
+        await self._operations.allow_with(
+            Action.CHAT,
+            Subject.session(session),
+            self._read(history, session, earlier["question"]),
+            model.facts,
+        )
+        return _Work(session, model, earlier["question"], history.messages, claim)
 
-    async def _load(self, command: ChatCommand, session_id: str) -> Session:
-        session = await self._sessions.load(session_id)
+    async def _permitted(self, command: ChatCommand, session_id: str) -> Session:
+        """The session, if the command may go on with it. Refusals are recorded."""
+        session = await self._store.get(session_id)
+        whose = (command.project_id, command.user_id)
         # Not 403: whoever may not see a session does not learn that it exists.
-        if (session.project_id, session.user_id) != (command.project_id, command.user_id):
-            raise SessionNotFoundError
+        if session is None or (session.project_id, session.user_id) != whose:
+            subject = replace(
+                Subject.named(session_id), user_id=command.user_id, project_id=command.project_id
+            )
+            raise await self._operations.deny(Action.CHAT, subject, SessionNotFoundError())
+        if error := not_active(session):
+            raise await self._operations.deny(Action.CHAT, Subject.session(session), error)
         return session
 
     def _model(self, command: ChatCommand, session: Session) -> Model:
@@ -164,18 +210,10 @@ class ChatService:
             command.provider or session.provider, command.model or session.model
         )
 
-    async def _history(self, session: Session, up_to: int) -> list[Message]:
-        history: list[Message] = []
-        size = 0
-        async for message in self._store.messages(session, up_to=up_to):
-            history.append(message)
-            size += len(message.draft.content.encode())
-            if len(history) > MAX_HISTORY_MESSAGES or size > MAX_HISTORY_BYTES:
-                raise ContextTooLongError(
-                    f"A model is sent at most {MAX_HISTORY_MESSAGES} messages of"
-                    f" {MAX_HISTORY_BYTES} bytes. Start a new session."
-                )
-        return history
+    async def _read(self, history: _History, session: Session, up_to: int) -> None:
+        """Goes on reading behind what is there already."""
+        async for message in self._store.messages(session, after=history.end, up_to=up_to):
+            history.add(message)
 
     async def _run(self, turn: Turn, work: _Work) -> None:
         outcome = Outcome(None, InternalError())
@@ -233,8 +271,16 @@ class ChatService:
         return Outcome(message, answer.error)
 
     async def _replay(self, reference: Reference) -> Turn:
-        session = await self._sessions.load(reference["session_id"])
-        message = await self._sessions.message(session, reference["answer"])
+        session_id: str = reference["session_id"]
+        session = await self._store.get(session_id)
+        if session is None:
+            subject = Subject.named(session_id)
+            raise await self._operations.deny(Action.CHAT, subject, SessionNotFoundError())
+        message = await self._operations.allow_with(
+            Action.CHAT,
+            Subject.session(session),
+            self._sessions.message(session, reference["answer"]),
+        )
         turn = Turn(session.session_id)
         if message.draft.content:
             turn.add([message.draft.content])

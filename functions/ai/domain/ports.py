@@ -29,8 +29,8 @@ class SessionStore(Protocol):
     ) -> tuple[Session, list[Message]]:
         """Stores a new session with its first messages. Raises `ClaimLostError`."""
 
-    async def get(self, session_id: str) -> Session | None:
-        """The session, or None; one whose deletion has begun is gone."""
+    async def get(self, session_id: str, *, even_deleted: bool = False) -> Session | None:
+        """The session, or None; one whose deletion has begun is gone, or is `even_deleted`."""
 
     async def append(
         self,

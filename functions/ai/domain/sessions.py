@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.errors import SessionNotActiveError, SessionNotFoundError
 from functions.ai.domain.models import (
@@ -84,7 +85,9 @@ class AnswerLimits:
 
 
 class SessionService:
-    """What callers do with sessions."""
+    """What callers do with sessions. All of it is recorded before it is done, refusals included:
+    every call raises `AuditUnavailableError` when it cannot be.
+    """
 
     def __init__(
         self,
@@ -94,6 +97,7 @@ class SessionService:
         idempotency: Idempotency,
         clock: Clock,
         limits: AnswerLimits,
+        operations: Operations,
     ) -> None:
         self._store = store
         self._numbers = numbers
@@ -101,6 +105,7 @@ class SessionService:
         self._idempotency = idempotency
         self._clock = clock
         self._limits = limits
+        self._operations = operations
 
     async def create(self, wanted: NewSession, request: Request | None) -> SessionView:
         """Starts a session; calls no model.
@@ -118,6 +123,9 @@ class SessionService:
                 ("user", wanted.initial_message),
             ]
             drafts = [await self.draft(role, text) for role, text in texts if text]
+            await self._operations.allow(
+                Action.CREATE_SESSION, Subject.session(session), model.facts
+            )
             settlement = _settled(
                 claim, lambda made: {"session_id": session.session_id, "messages": len(made)}
             )
@@ -125,14 +133,18 @@ class SessionService:
             return SessionView(stored, messages, truncated=False)
 
         async def replay(reference: Reference) -> SessionView:
-            session = await self.load(reference["session_id"])
-            return await self._view(session, up_to=reference["messages"])
+            session = await self._known(Action.CREATE_SESSION, reference["session_id"])
+            view = self._view(session, up_to=reference["messages"])
+            subject = Subject.session(session)
+            return await self._operations.allow_with(Action.CREATE_SESSION, subject, view)
 
         return await self._idempotency.once(request, work, replay)
 
     async def get(self, session_id: str) -> SessionView:
         """A session with its newest messages. Raises `SessionNotFoundError`."""
-        return await self._view(await self.load(session_id))
+        session = await self._known(Action.READ_SESSION, session_id)
+        subject = Subject.session(session)
+        return await self._operations.allow_with(Action.READ_SESSION, subject, self._view(session))
 
     async def list_sessions(
         self, wanted: SessionFilter, limit: int, cursor: str | None
@@ -140,17 +152,27 @@ class SessionService:
         """Sessions, newest first. Raises `InvalidCursorError`."""
         query = f"sessions {json.dumps(asdict(wanted))}"
         position = decode_cursor(cursor, query) if cursor else None
-        page = await self._store.list_sessions(wanted, limit, position)
+        page = await self._operations.allow_with(
+            Action.LIST_SESSIONS,
+            Subject.listing(wanted),
+            self._store.list_sessions(wanted, limit, position),
+        )
         after = page.next_position
         return CursorPage(page.sessions, encode_cursor(after, query) if after else None)
 
     async def update(self, session_id: str, fields: Mapping[str, Any]) -> SessionView:
         """Overwrites status, context or card_id. Raises `SessionNotFoundError`."""
+        session = await self._known(Action.UPDATE_SESSION, session_id)
+        await self._operations.allow(
+            Action.UPDATE_SESSION, Subject.session(session), {"fields": sorted(fields)}
+        )
         changes = SessionChanges(fields, self._clock())
         return await self._view(await self._store.change(session_id, changes))
 
     async def delete(self, session_id: str) -> None:
         """Removes a session with its messages. Raises `SessionNotFoundError`."""
+        session = await self._known(Action.DELETE_SESSION, session_id, even_deleted=True)
+        await self._operations.allow(Action.DELETE_SESSION, Subject.session(session))
         await self._store.delete(session_id)
 
     async def add_message(
@@ -162,20 +184,26 @@ class SessionService:
         """
 
         async def work(claim: Claim | None) -> Message:
-            session = await self.load(session_id)
-            require_active(session)
+            session = await self._known(Action.ADD_MESSAGE, session_id)
+            subject = Subject.session(session)
+            if error := not_active(session):
+                raise await self._operations.deny(Action.ADD_MESSAGE, subject, error)
             draft = await self.draft(
                 wanted.role,
                 wanted.content,
                 tool_calls=wanted.tool_calls,
                 tool_results=wanted.tool_results,
             )
+            await self._operations.allow(Action.ADD_MESSAGE, subject, {"role": wanted.role})
             settlement = _settled(claim, lambda made: {"sequence": made[0].sequence})
             _, message = await self._store.append(session, draft, settlement, only_active=True)
             return message
 
         async def replay(reference: Reference) -> Message:
-            return await self.message(await self.load(session_id), reference["sequence"])
+            session = await self._known(Action.ADD_MESSAGE, session_id)
+            message = self.message(session, reference["sequence"])
+            subject = Subject.session(session)
+            return await self._operations.allow_with(Action.ADD_MESSAGE, subject, message)
 
         return await self._idempotency.once(request, work, replay)
 
@@ -184,11 +212,13 @@ class SessionService:
 
         A page ends early where its messages fill the answer.
         """
-        session = await self.load(session_id)
         query = f"messages {session_id}"
         after = _sequence(decode_cursor(cursor, query)) if cursor else 0
+        session = await self._known(Action.LIST_MESSAGES, session_id)
         found = self._store.messages(session, after=after, page_size=limit + 1)
-        page, more = await self._fitting(found, limit)
+        page, more = await self._operations.allow_with(
+            Action.LIST_MESSAGES, Subject.session(session), self._fitting(found, limit)
+        )
         next_cursor = encode_cursor(str(page[-1].sequence), query) if more else None
         return CursorPage(page, next_cursor)
 
@@ -198,13 +228,6 @@ class SessionService:
         async for message in found:
             return message
         raise SessionNotFoundError
-
-    async def load(self, session_id: str) -> Session:
-        """The session. Raises `SessionNotFoundError`."""
-        session = await self._store.get(session_id)
-        if session is None:
-            raise SessionNotFoundError
-        return session
 
     async def blank(
         self, project_id: int, user_id: int, card_id: int | None, provider: str, model: str
@@ -228,6 +251,16 @@ class SessionService:
         number = await self._numbers.messages.draw()
         return Draft(number, role, content, self._clock(), **fields)
 
+    async def _known(
+        self, action: Action, session_id: str, *, even_deleted: bool = False
+    ) -> Session:
+        """The session that `action` needs. Raises `SessionNotFoundError`, which is recorded."""
+        session = await self._store.get(session_id, even_deleted=even_deleted)
+        if session is None:
+            subject = Subject.named(session_id)
+            raise await self._operations.deny(action, subject, SessionNotFoundError())
+        return session
+
     async def _view(self, session: Session, up_to: int | None = None) -> SessionView:
         limit = self._limits.messages_of_session
         newest = self._store.messages(session, up_to=up_to, newest_first=True, page_size=limit + 1)
@@ -247,10 +280,11 @@ class SessionService:
         return fitting, False
 
 
-def require_active(session: Session) -> None:
-    """Raises `SessionNotActiveError`."""
-    if session.status != "active":
-        raise SessionNotActiveError(f"The session's status is {session.status}.")
+def not_active(session: Session) -> SessionNotActiveError | None:
+    """Why nothing can be added to the session, if so."""
+    if session.status == "active":
+        return None
+    return SessionNotActiveError(f"The session's status is {session.status}.")
 
 
 def _settled(

@@ -72,7 +72,9 @@ class RequestMiddleware:
             # A refused context still gets a request id, and its answer names it.
             request_id = choose_request_id(headers.get("x-request-id"), gateway.request_id)
             answer.request_id = request_id
-            enter_context(RequestContext(request_id, continue_trace(headers.get("traceparent"))))
+            principal = gateway.caller.principal if gateway.caller else None
+            trace = continue_trace(headers.get("traceparent"))
+            enter_context(RequestContext(request_id, trace, principal))
         scope["santaclaude.caller"] = gateway.caller
         if scope["method"] in _METHODS_WITH_BODY:
             receive = await _read_body(receive, headers, self._max_body_bytes)

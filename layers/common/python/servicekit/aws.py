@@ -44,3 +44,14 @@ def make_client(service: str, **config: Any) -> Any:
     from botocore.session import get_session  # noqa: PLC0415
 
     return get_session().create_client(service, config=Config(**config))
+
+
+def current_region() -> str:
+    """The region that this process works in, as its clients have it. Raises `NoRegionError`."""
+    from botocore.exceptions import NoRegionError  # noqa: PLC0415
+    from botocore.session import get_session  # noqa: PLC0415
+
+    region: str | None = get_session().get_config_variable("region")
+    if region is None:
+        raise NoRegionError
+    return region

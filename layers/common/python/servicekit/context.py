@@ -32,10 +32,14 @@ class Trace:
 
 @dataclass(frozen=True, slots=True)
 class RequestContext:
-    """What correlates a request's log lines, answers and calls."""
+    """What correlates a request's log lines, answers, calls and audit records.
+
+    `principal` is who called, as `identity.Caller` has it; None on open routes.
+    """
 
     request_id: str
     trace: Trace
+    principal: str | None = None
 
 
 _current: ContextVar[RequestContext | None] = ContextVar("request_context", default=None)

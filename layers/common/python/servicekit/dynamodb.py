@@ -54,11 +54,15 @@ class ConditionFailedError(Exception):
 
 
 class TransactionRefusedError(Exception):
-    """Conditions of a transaction did not hold; `failed` are the positions of its writes."""
+    """Conditions of a transaction did not hold; `failed` are the positions of its writes.
 
-    def __init__(self, failed: frozenset[int]) -> None:
+    `items` are what is stored in the place of those that are updates, by position.
+    """
+
+    def __init__(self, failed: frozenset[int], items: Mapping[int, Item] | None = None) -> None:
         super().__init__()
         self.failed = failed
+        self.items = items or {}
 
 
 class WriteConflictError(StoreUnavailableError):
@@ -283,6 +287,8 @@ class DynamoTable:
                 table = write.table or self.name
                 return {"Put": {"TableName": table, "Item": to_attributes(write.item), **arguments}}
             case Update():
+                # A position that another took is told in the refusal, and not read again.
+                arguments["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
                 key = to_attributes(write.key)
                 return {"Update": {"TableName": self.name, "Key": key, **arguments}}
 
@@ -323,10 +329,14 @@ class DynamoTable:
                 raise ConditionFailedError(from_attributes(item) if item else None) from None
             reasons: list[str] = []
             if code == "TransactionCanceledException":
-                reasons = [r.get("Code", "None") for r in answer.get("CancellationReasons", [])]
+                told = answer.get("CancellationReasons", [])
+                reasons = [r.get("Code", "None") for r in told]
                 failed = [i for i, r in enumerate(reasons) if r == "ConditionalCheckFailed"]
                 if failed:
-                    raise TransactionRefusedError(frozenset(failed)) from None
+                    items = {
+                        i: from_attributes(told[i]["Item"]) for i in failed if told[i].get("Item")
+                    }
+                    raise TransactionRefusedError(frozenset(failed), items) from None
                 if _TRANSIENT_REASONS.issuperset(reasons):
                     raise WriteConflictError(retry_after=1) from None
             if code == "TransactionConflictException":
