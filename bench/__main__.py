@@ -3,10 +3,11 @@
 import argparse
 import sys
 
-from bench import audit_cold, cold_start, commands, packages
+from bench import audit_cold, audit_log, cold_start, commands, packages
 
 PARTS = {
     "audit_cold": audit_cold.measure,
+    "audit_log": audit_log.measure,
     "cold_start": cold_start.measure,
     "packages": packages.measure,
     "synth": commands.measure_synth,

@@ -65,10 +65,10 @@ def decode(start: int, content: bytes) -> Batch:
             (event_id, bytes.fromhex(leaf_hash), from_text(accepted_at))
             for event_id, leaf_hash, accepted_at in members["leaves"]
         ]
+        distinct = len({event_id for event_id, _, _ in rows})
     except (ValueError, KeyError, TypeError):
         raise ForkError(f"{name_of(start)} is no batch") from None
-    ids = {event_id for event_id, _, _ in rows}
-    if len(ids) != len(rows) or not rows or any(len(row[1]) != HASH_BYTES for row in rows):
+    if not rows or distinct != len(rows) or any(len(row[1]) != HASH_BYTES for row in rows):
         raise ForkError(f"{name_of(start)} is no batch")
     return Batch(
         start,

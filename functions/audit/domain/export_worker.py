@@ -43,11 +43,12 @@ class ExportLimits:
     """What one export may hold, and how long it may take.
 
     A function lives 15 minutes; proving and packing take about a millisecond a record, reading
-    from the table as much again. The scratch disk holds the records twice.
+    from the table as much again. The disk, of 2 GB, holds the
+    records twice, and their paths.
     """
 
     records: int = 250_000
-    size_bytes: int = 1_000_000_000
+    size_bytes: int = 700_000_000
     seconds: float = 780.0
     renewal_seconds: float = _RENEWAL_SECONDS
 

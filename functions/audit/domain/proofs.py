@@ -90,7 +90,8 @@ class ProofService:
         leaf = await self._ledger.leaf(event_id)
         record = await self._records(event_id)
         if record is None:
-            raise EventNotFoundError
+            held = f"The log has it as leaf {leaf.index}, but its record is gone." if leaf else None
+            raise EventNotFoundError(held)
         if leaf is None:
             raise NotSealedError(
                 "The event is stored and becomes part of the log with the next sealing.",

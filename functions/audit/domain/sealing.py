@@ -185,7 +185,12 @@ class Sealer:
         return Head(batch.end, root, frontier, batch.sealed_at, head.size, settled=False)
 
     async def _edge(self, head: Head) -> list[tiles.Row]:
-        """The hashes at the tree's right edge. Raises `ForkError` if they are not the head's."""
+        """The hashes at the tree's right edge, once what is stored of the head agrees with it.
+
+        Raises `ForkError`.
+        """
+        if head.size:
+            await self._checkpoint_of(head)
         try:
             edge = [
                 tiles.parse(tile, await self._evidence.read(tile.path)) if tile else []
@@ -236,12 +241,16 @@ class Sealer:
         head = await self._ledger.head()
         if head.sealed_at is None:
             return None
+        text = await self._checkpoint_of(head)
+        return Checkpoint(head.size, head.root, text, head.sealed_at)
+
+    async def _checkpoint_of(self, head: Head) -> str:
         name = checkpoint.name_of(head.size)
         content = await self._evidence.read(name)
         if content is None:
             raise ForkError(f"{name} is gone")
         await self._check_checkpoint(name, content, head.size, head.root)
-        return Checkpoint(head.size, head.root, content.decode(), head.sealed_at)
+        return content.decode()
 
 
 async def _bounded(works: Iterable[Coroutine[Any, Any, None]]) -> None:
