@@ -34,6 +34,20 @@ class Reason(Enum):
         ("Serverless-LambdaDLQ", "Serverless-LambdaAsyncFailureDestination"),
         "The next run does what this one left; an alarm tells of runs that do not come.",
     )
+    SWEPT = (
+        (
+            "Serverless-LambdaDLQ",
+            "Serverless-LambdaAsyncFailureDestination",
+            "Serverless-LambdaEventSourceMappingDestination",
+        ),
+        "What this function leaves stays in the outbox for its next sweep; an alarm watches it.",
+    )
+    AUDIT_API = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/events/batch]",
+        ),
+        "The audit sink's API is found at run time; its own policy says who may call it.",
+    )
     NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),
         "Putting traces and metrics and listing streams are actions without a resource.",

@@ -38,23 +38,8 @@ class StreamConsumer(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.failures = FailureQueue(self, "Failures", name=f"{function.name}-failures")
-        arn = table.table.table_stream_arn
-        if arn is None:
-            raise ValueError(f"{table.node.path} has no stream")
-        for statement in (
-            iam.PolicyStatement(
-                sid="Stream",
-                actions=[
-                    "dynamodb:DescribeStream",
-                    "dynamodb:GetRecords",
-                    "dynamodb:GetShardIterator",
-                ],
-                resources=[arn],
-            ),
-            iam.PolicyStatement(sid="Streams", actions=["dynamodb:ListStreams"], resources=["*"]),
-            send("Failures", self.failures.queue),
-        ):
-            function.role.add_to_policy(statement)
+        arn = readable_stream(table, function)
+        function.role.add_to_policy(send("Failures", self.failures.queue))
         lambda_.EventSourceMapping(
             self,
             "Mapping",
@@ -69,3 +54,24 @@ class StreamConsumer(Construct):
             max_record_age=_GIVE_UP,
             on_failure=event_sources.SqsDlq(self.failures.queue),
         )
+
+
+def readable_stream(table: ServiceTable, function: PythonFunction) -> str:
+    """The ARN of the table's stream, which the function may read. Raises ValueError for none."""
+    arn = table.table.table_stream_arn
+    if arn is None:
+        raise ValueError(f"{table.node.path} has no stream")
+    for statement in (
+        iam.PolicyStatement(
+            sid="Stream",
+            actions=[
+                "dynamodb:DescribeStream",
+                "dynamodb:GetRecords",
+                "dynamodb:GetShardIterator",
+            ],
+            resources=[arn],
+        ),
+        iam.PolicyStatement(sid="Streams", actions=["dynamodb:ListStreams"], resources=["*"]),
+    ):
+        function.role.add_to_policy(statement)
+    return arn

@@ -1,4 +1,4 @@
-"""The AI service: its table, its two functions and its API."""
+"""The AI service: its table, its functions and its API."""
 
 from collections.abc import Sequence
 
@@ -7,6 +7,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import bundles, bundling, routes
+from infra.constructs.audit_outbox import AuditOutbox
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.request_context import RequestContextFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
@@ -29,13 +30,15 @@ class AiStack(EnvironmentStack):
         super().__init__(scope, name, settings=settings)
         platform = bundles.NATIVE if settings.native_platform else bundles.LAMBDA
         prefix = f"{settings.prefix}-{_SERVICE}"
-        self._table = ServiceTable(
+        table = ServiceTable(
             self,
             "Table",
             name=prefix,
             indexes=[ALL_ATTRIBUTES] * _INDEXES,
             retain=settings.retain_data,
-        ).table
+            stream=True,
+        )
+        self._table = table.table
         defaults = FunctionDefaults(
             service=_SERVICE,
             code=bundling.code(
@@ -81,6 +84,15 @@ class AiStack(EnvironmentStack):
                 self, "RequestContext", name=f"{prefix}-request-context", defaults=defaults
             )
         )
+        AuditOutbox(
+            self,
+            "Audit",
+            service=_SERVICE,
+            table=table,
+            defaults=defaults,
+            environment=self._base_environment(),
+            settings=settings,
+        )
         all_routes = routes.load("ai.v1")
         api = ServiceApi(
             self,
@@ -103,14 +115,19 @@ class AiStack(EnvironmentStack):
         if settings.trust_local_operator:
             self.admit_operator(_SERVICE, api, runs_as=[stream_function.role])
 
-    def _environment(self) -> dict[str, str]:
-        """What both functions read: the fields of the service's settings model."""
-        settings = self._settings
+    def _base_environment(self) -> dict[str, str]:
+        """What all functions read."""
         return {
-            "ENVIRONMENT": settings.environment,
+            "ENVIRONMENT": self._settings.environment,
             "POWERTOOLS_SERVICE_NAME": "ai-service",
             "POWERTOOLS_LOG_LEVEL": "INFO",
             "TABLE_NAME": self._table.table_name,
+        }
+
+    def _environment(self) -> dict[str, str]:
+        """What both functions behind the API read: the fields of the service's settings model."""
+        settings = self._settings
+        return self._base_environment() | {
             "DEFAULT_MODEL": settings.default_model,
             "ADDITIONAL_MODELS": ",".join(settings.additional_models),
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),

@@ -179,6 +179,11 @@ class AuditSink:
         """Records events."""
         return await self.call("POST", f"/api/v1/events{path}", body, **headers)
 
+    @staticmethod
+    def message(event: Mapping[str, object], reported_by: str) -> str:
+        """A message of the intake queue, as the control function sends it."""
+        return json.dumps({"event": event, "reported_by": reported_by})
+
     async def opened(self, event_id: str) -> dict[str, Any]:
         """A stored event as readers see it."""
         [content] = await self.opener.open_records([self.writer.entries[event_id].record])
@@ -188,3 +193,10 @@ class AuditSink:
 def event_body(**fields: Any) -> dict[str, Any]:
     """An AuditEventCreate."""
     return {"event_type": "t", "resource": "r/1", "action": "a", "metadata": {}, **fields}
+
+
+def assert_problem(answer: httpx.Response, status: int, code: str) -> None:
+    """The answer is this problem."""
+    assert (answer.status_code, answer.json()["code"]) == (status, code)
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert answer.json()["request_id"] == answer.headers["x-request-id"]

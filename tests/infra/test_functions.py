@@ -10,6 +10,7 @@ from infra import web_adapter
 SETTINGS = {
     "ai-api": ("functions.ai.settings", "ApiSettings"),
     "ai-stream": ("functions.ai.settings", "StreamSettings"),
+    "ai-audit": ("functions.ai.settings", "AuditSettings"),
     "ai-request-context": None,
 }
 

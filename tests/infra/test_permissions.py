@@ -6,6 +6,10 @@ import json
 TABLE = {f"dynamodb:{action}" for action in ("GetItem", "PutItem", "UpdateItem", "Query")}
 TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
+STREAM = {
+    f"dynamodb:{action}"
+    for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
+}
 ALLOWED = {
     "ai-api": TABLE | {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} | LOGS | TRACES,
     "ai-stream": TABLE
@@ -13,6 +17,13 @@ ALLOWED = {
     | TRACES
     | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"},
     "ai-request-context": LOGS | TRACES,
+    "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
+    | {"dynamodb:BatchWriteItem", "execute-api:Invoke", "ssm:GetParameter"}
+    | {"cloudwatch:PutMetricData"}
+    | STREAM
+    | LOGS
+    | TRACES,
+    "ai-audit-schedule": {"lambda:InvokeFunction"},
 }
 
 # Statements on resources that are not named whole, each with the reason.

@@ -23,9 +23,9 @@ from functions.audit.domain.models import (
     Leaf,
 )
 from functions.audit.domain.ports import EvidenceStore, Ledger, Signer
-from servicekit.metrics import Metrics
 from functions.audit.domain.tiles import TileError, TileReader
 from servicekit.errors import InvalidRequestError
+from servicekit.metrics import Metrics
 
 _logger = logging.getLogger(__name__)
 
