@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -48,16 +48,19 @@ class Subject:
     @classmethod
     def session(cls, session: Session) -> Subject:
         """A session that exists, or is about to."""
-        return replace(
-            cls.named(session.session_id), user_id=session.user_id, project_id=session.project_id
+        return cls(
+            f"{_SESSIONS}/{session.session_id}",
+            session.user_id,
+            session.session_id,
+            session.project_id,
         )
 
     @classmethod
-    def named(cls, session_id: str) -> Subject:
-        """A session that a caller named."""
+    def named(cls, session_id: str, **whose: int) -> Subject:
+        """A session that a caller named, with the user and project that the caller named."""
         if _SESSION_ID.fullmatch(session_id):
-            return cls(f"{_SESSIONS}/{session_id}", session_id=session_id)
-        return cls(f"{_SESSIONS}/unknown")
+            return cls(f"{_SESSIONS}/{session_id}", session_id=session_id, **whose)
+        return cls(f"{_SESSIONS}/unknown", **whose)
 
     @classmethod
     def listing(cls, wanted: SessionFilter) -> Subject:
