@@ -3,11 +3,23 @@
 import argparse
 import sys
 
-from bench import cold_start, commands, packages
+from bench import (
+    audit_cold,
+    audit_hot,
+    audit_ingest,
+    audit_log,
+    cold_start,
+    commands,
+    packages,
+)
 
 PARTS = {
     "cold_start": cold_start.measure,
     "packages": packages.measure,
+    "audit_ingest": audit_ingest.measure,
+    "audit_hot": audit_hot.measure,
+    "audit_cold": audit_cold.measure,
+    "audit_log": audit_log.measure,
     "synth": commands.measure_synth,
     "unit": commands.measure_unit,
     "up": commands.measure_up,

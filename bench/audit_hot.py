@@ -4,10 +4,10 @@ import asyncio
 import random
 import statistics
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from bench.emulator import client, create_table, ministack
 from bench.figure import Figure
@@ -16,6 +16,9 @@ from functions.audit.adapters.producers import DynamoProducers
 from functions.audit.adapters.records import DynamoRecordReader, DynamoRecordWriter
 from functions.audit.domain.models import Entry, Filter, Span, Terms
 from servicekit.dynamodb import BATCH_SIZE, DynamoTable, to_attributes
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
 
 RECORDS = 100_000
 _DAYS = 60
@@ -32,8 +35,9 @@ def measure() -> Iterator[Figure]:
         for name, indexes in _TABLES.items():
             create_table(dynamodb, name, indexes)
         counting = _Counting(dynamodb)
-        records = DynamoTable("records", lambda: counting)
-        ledger = DynamoTable("ledger", lambda: counting)
+        make = cast("Callable[[], DynamoDBClient]", lambda: counting)
+        records = DynamoTable("records", make)
+        ledger = DynamoTable("ledger", make)
         now = datetime.now(UTC)
         entries = list(_entries(now))
         writer = DynamoRecordWriter(records, ledger, DynamoProducers(ledger), hot_days=90)

@@ -11,14 +11,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import boto3
+from botocore.session import get_session
 
 _START_SECONDS = 60.0
-_CREDENTIALS = {
-    "region_name": "us-east-1",
-    "aws_access_key_id": "test",
-    "aws_secret_access_key": "test",
-}
 
 
 @contextmanager
@@ -55,7 +50,13 @@ def ministack() -> Iterator[str]:
 
 def client(service: str, endpoint: str) -> Any:
     """A client of it."""
-    return boto3.client(service, endpoint_url=endpoint, **_CREDENTIALS)  # type: ignore[call-overload]
+    return get_session().create_client(
+        service,
+        endpoint_url=endpoint,
+        region_name="us-east-1",
+        aws_access_key_id="test",
+        aws_secret_access_key="test",
+    )
 
 
 def create_table(dynamodb: Any, name: str, indexes: int) -> None:

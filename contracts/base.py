@@ -42,7 +42,14 @@ def _refuse_bool(value: object) -> object:
 
 def _as_utc(value: datetime) -> datetime:
     # The container services wrote times without a zone, and meant UTC.
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    if value.tzinfo is None:
+        return value.replace(tzinfo=UTC)
+    try:
+        return value.astimezone(UTC)
+    except OverflowError:
+        raise PydanticCustomError(
+            "datetime_out_of_range", "Input should be a time that UTC can tell"
+        ) from None
 
 
 def is_none(value: object) -> bool:

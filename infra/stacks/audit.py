@@ -473,6 +473,7 @@ class AuditStack(EnvironmentStack):
             objects("Bundles", self._exported, ("GetObject",), _BUNDLES),
             send("ExportQueue", self._exports.queue),
             invoke("Cold", self._cold.alias),
+            self._metrics(),
         ]
 
     def _sealing(self) -> list[iam.PolicyStatement]:
@@ -480,7 +481,7 @@ class AuditStack(EnvironmentStack):
             items(
                 "Ledger",
                 self._ledger.table,
-                ("BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"),
+                ("BatchGetItem", "BatchWriteItem", "GetItem", "PutItem", "Query"),
             ),
             objects("Evidence", self._evidence, ("GetObject", "PutObject")),
             bucket_itself("EvidenceNames", self._evidence, ("ListBucket",)),
@@ -495,10 +496,10 @@ class AuditStack(EnvironmentStack):
 
     def _exporting(self) -> list[iam.PolicyStatement]:
         return [
-            items("Records", self._records.table, ("BatchGetItem", "Query")),
+            items("Records", self._records.table, ("BatchGetItem", "GetItem", "Query")),
             queries("RecordIndexes", self._records),
             items("Ledger", self._ledger.table, ("BatchGetItem", "GetItem", "Query")),
-            items("Exports", self._ledger.table, ("UpdateItem",), partitions=_EXPORTS),
+            items("Exports", self._ledger.table, ("PutItem",), partitions=_EXPORTS),
             objects("Evidence", self._evidence, ("GetObject",)),
             bucket_itself("EvidenceNames", self._evidence, ("ListBucket",)),
             objects("Bundles", self._exported, ("PutObject",), _BUNDLES),
@@ -518,6 +519,7 @@ class AuditStack(EnvironmentStack):
                 ("AbortMultipartUpload", "GetObject", "ListMultipartUploadParts", "PutObject"),
                 f"{_ATHENA}/*",
             ),
+            self._metrics(),
         ]
 
     def _reconciling(self) -> list[iam.PolicyStatement]:
@@ -528,7 +530,7 @@ class AuditStack(EnvironmentStack):
             items(
                 "Producers",
                 self._ledger.table,
-                ("PutItem", "UpdateItem"),
+                ("PutItem",),
                 partitions=_PRODUCER_ITEMS,
             ),
             self._metrics(),

@@ -64,15 +64,11 @@ class DynamoLedger:
         """See `ports.Ledger`."""
         return await self._markers.oldest()
 
-    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Marker]) -> None:
+    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Position]) -> None:
         """See `ports.Ledger`."""
         # Places first: a record must never be neither pending nor sealed.
         await self._table.write_batch(puts=[_leaf_item(leaf) for leaf in leaves])
-        await self._table.write_batch(
-            deletes=[
-                keys.marker_key(Position(marker.accepted_at, marker.event_id)) for marker in markers
-            ]
-        )
+        await self._table.write_batch(deletes=[keys.marker_key(marker) for marker in markers])
 
     async def leaf(self, event_id: str) -> Leaf | None:
         """See `ports.Ledger`."""

@@ -76,8 +76,8 @@ class Ledger(Protocol):
     async def oldest_pending(self) -> datetime | None:
         """When the oldest record that is not sealed was accepted."""
 
-    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Marker]) -> None:
-        """Writes each leaf's place and removes the markers; may be repeated."""
+    async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Position]) -> None:
+        """Writes each leaf's place, then removes the markers there; may be repeated."""
 
     async def leaf(self, event_id: str) -> Leaf | None:
         """The record's place in the log, None while it is not sealed."""
@@ -136,6 +136,12 @@ class ColdStore(Protocol):
         self, wanted: Filter, span: Span, before: Position | None, limit: int
     ) -> FoundPage:
         """As `RecordReader.find`. Raises `RangeTooWideError` where too much would be read."""
+
+    async def get(self, event_id: str, span: Span) -> Found | None:
+        """The newest record of that id accepted within `span`. Raises `RangeTooWideError`."""
+
+    async def check(self) -> None:
+        """Raises when the archive does not answer."""
 
 
 class Archive(Protocol):
@@ -208,8 +214,18 @@ class SealNow(Protocol):
         """Seals everything accepted before this call; the sealer's answer."""
 
 
-class Metrics(Protocol):
-    """Figures that alarms watch."""
+class Cipher(Protocol):
+    """Authenticated encryption under a 256-bit key."""
 
-    async def put(self, values: Mapping[str, float]) -> None:
-        """Records values by metric name: counts, or seconds for names that end in `Seconds`."""
+    def encrypt(self, key: bytes, plain: bytes, bound_to: bytes) -> bytes:
+        """The ciphertext, which decrypts only together with `bound_to`."""
+
+    def decrypt(self, key: bytes, ciphertext: bytes, bound_to: bytes) -> bytes | None:
+        """What was encrypted; None if this is not what `encrypt` gave for the same arguments."""
+
+
+class IntakeQueue(Protocol):
+    """The queue of events that are recorded without their reporter waiting."""
+
+    async def send(self, event: Mapping[str, object], reported_by: str) -> None:
+        """Has an `AuditEventCreate` recorded; returns when the queue has it."""

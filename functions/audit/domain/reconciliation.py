@@ -13,8 +13,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from functions.audit.domain.models import Gap, ProducerState, Span
-from functions.audit.domain.ports import Metrics, Producers, RecordReader
+from functions.audit.domain.ports import Producers, RecordReader
 from servicekit.clock import Clock, utc_now
+from servicekit.metrics import Metrics
 
 GRACE = timedelta(minutes=10)
 """How long a number may be late: reports overtake each other, and outboxes are swept in between."""

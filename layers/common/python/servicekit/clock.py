@@ -16,7 +16,7 @@ def utc_now() -> datetime:
 
 def to_text(moment: datetime) -> str:
     """RFC 3339 in UTC with microseconds and Z; texts sort as the times do."""
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return moment.astimezone(UTC).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
 
 
 def from_text(text: str) -> datetime:

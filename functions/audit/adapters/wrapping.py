@@ -1,0 +1,72 @@
+"""The KMS key that wraps the persons' data keys.
+
+The person is part of the encryption context: a wrapped key that was copied to another person's item
+does not unwrap, and CloudTrail tells whose key was used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
+
+from functions.audit.domain.errors import KeyUnavailableError
+from functions.audit.domain.models import SubjectKey
+from servicekit.aws import LazyClient, make_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_kms import KMSClient
+
+_logger = logging.getLogger(__name__)
+
+
+class KmsWrapping:
+    """`ports.KeyWrapping`. Raises `KeyUnavailableError`."""
+
+    def __init__(self, key_id: str, make: Callable[[], KMSClient] | None = None) -> None:
+        self._key_id = key_id
+        self._client: LazyClient[KMSClient] = LazyClient(make or _make_client)
+
+    async def generate(self, user_id: int) -> tuple[bytes, bytes]:
+        """See `ports.KeyWrapping`."""
+        answer = await self._call("generate_data_key", user_id, KeySpec="AES_256")
+        return cast("bytes", answer["Plaintext"]), cast("bytes", answer["CiphertextBlob"])
+
+    async def unwrap(self, key: SubjectKey) -> bytes:
+        """See `ports.KeyWrapping`."""
+        answer = await self._call("decrypt", key.user_id, CiphertextBlob=key.wrapped)
+        return cast("bytes", answer["Plaintext"])
+
+    def close(self) -> None:
+        """Ends the connections."""
+        self._client.close()
+
+    async def _call(self, operation: str, user_id: int, **arguments: Any) -> Any:
+        context = {"user_id": str(user_id)}
+        arguments |= {"KeyId": self._key_id, "EncryptionContext": context}
+        return await asyncio.to_thread(self._call_now, operation, arguments)
+
+    def _call_now(self, operation: str, arguments: dict[str, Any]) -> Any:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            return getattr(self._client.get(), operation)(**arguments)
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            _logger.exception("kms refused", extra={"operation": operation, "aws_code": code})
+            raise KeyUnavailableError(retry_after=1) from None
+        except BotoCoreError:
+            _logger.exception("kms failed", extra={"operation": operation})
+            raise KeyUnavailableError(retry_after=1) from None
+
+
+def _make_client() -> KMSClient:
+    client = make_client(
+        "kms",
+        connect_timeout=2,
+        read_timeout=5,
+        max_pool_connections=16,
+        retries={"mode": "standard", "total_max_attempts": 4},
+    )
+    return cast("KMSClient", client)

@@ -1,0 +1,209 @@
+"""The intake queue: events of the bus and reports without a call, each message by itself."""
+
+import asyncio
+import importlib
+import json
+import sys
+from types import SimpleNamespace
+
+import pytest
+import pytest_socket
+
+from functions.audit.domain.dependencies import Control, Ingest
+from functions.audit.domain.erasure import ControlService
+from functions.audit.routes.intake import take
+from servicekit.errors import AppError, StoreUnavailableError
+from tests.fakes.ai_app import REQUEST_CONTEXT
+from tests.fakes.audit import AuditSink, event_body
+
+BUS_EVENT = {
+    "version": "0",
+    "id": "6a7e8feb-b491-4cf7-a9f1-bf3703467718",
+    "detail-type": "audit.event",
+    "source": "santaclaude.ai",
+    "account": "123456789012",
+    "time": "2026-11-22T11:59:58Z",
+    "region": "us-east-1",
+    "resources": [],
+    "detail": event_body(user_id=3, metadata={"ip_address": "203.0.113.7"}),
+}
+
+
+@pytest.fixture
+def sink():
+    return AuditSink()
+
+
+async def taken(sink, content):
+    await take(sink.intake, json.dumps(content))
+    [event_id] = sink.writer.entries
+    return sink.writer.record(event_id)
+
+
+@pytest.mark.anyio
+async def test_an_audit_event_of_the_bus(sink):
+    record = await taken(sink, BUS_EVENT)
+    assert record["event_id"] == f"eb-{BUS_EVENT['id']}"
+    assert record["reported_by"] == "events:santaclaude.ai"
+    assert record["event_type"] == "t"
+    assert record["personal"]["fields"] == ["metadata.ip_address"]
+
+
+@pytest.mark.anyio
+async def test_a_second_delivery_changes_nothing(sink):
+    first = await taken(sink, BUS_EVENT)
+    assert await taken(sink, BUS_EVENT) == first
+
+
+@pytest.mark.anyio
+async def test_the_producers_id_comes_first(sink):
+    detail = {**BUS_EVENT["detail"], "event_id": "mine"}
+    assert (await taken(sink, {**BUS_EVENT, "detail": detail}))["event_id"] == "mine"
+
+
+@pytest.mark.anyio
+async def test_an_event_of_another_service_is_described(sink):
+    detail = {"user_id": 3, "request_id": "r1", "session_id": 77, "email": "jane@example.com"}
+    record = await taken(
+        sink, {**BUS_EVENT, "detail-type": "user.deleted", "detail": detail | {"session_id": "s"}}
+    )
+    assert record["event_type"] == "user.deleted"
+    assert (record["resource"], record["action"]) == ("santaclaude.ai", "deleted")
+    assert record["occurred_at"] == "2026-11-22T11:59:58.000000Z"
+    assert (record["user_id"], record["request_id"], record["session_id"]) == (3, "r1", "s")
+    assert record["personal"]["fields"] == ["metadata.email"]
+    assert "jane" not in json.dumps(record)
+
+
+@pytest.mark.anyio
+async def test_ids_of_another_kind_are_left_in_the_metadata(sink):
+    detail = {"user_id": "auth0|77", "request_id": ["r"]}
+    record = await taken(sink, {**BUS_EVENT, "detail-type": "user.updated", "detail": detail})
+    assert record["metadata"] == detail
+    assert "user_id" not in record
+
+
+@pytest.mark.anyio
+async def test_a_report_without_a_call(sink):
+    report = {"event": event_body(event_id="e1"), "reported_by": "arn:aws:iam::1:role/x"}
+    assert (await taken(sink, report))["reported_by"] == "arn:aws:iam::1:role/x"
+
+
+POISON = {
+    "no JSON": "{",
+    "no report": "{}",
+    "a list": "[]",
+    "no detail": json.dumps({key: BUS_EVENT[key] for key in BUS_EVENT if key != "detail"}),
+    "a wrong event": json.dumps({**BUS_EVENT, "detail": {"event_type": "t"}}),
+    "a number that is none": json.dumps(BUS_EVENT).replace('"203.0.113.7"', "NaN"),
+    "a lone surrogate": json.dumps({"event": event_body(x="\ud800"), "reported_by": "r"}),
+    "too large": json.dumps(
+        {"event": event_body(metadata={"x": "y" * 60_000}), "reported_by": "r"}
+    ),
+}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("body", POISON.values(), ids=POISON)
+async def test_poison_is_refused(sink, body):
+    with pytest.raises((AppError, ValueError)):
+        await take(sink.intake, body)
+    assert sink.writer.entries == {}
+
+
+@pytest.fixture
+def entrypoint(sink, monkeypatch):
+    """Imports an entrypoint over the fakes."""
+    control = ControlService(sink.keys, sink.sealer, sink.queue, sink.clock)
+    bootstrap = SimpleNamespace(
+        ingest_from_environment=lambda: Ingest(sink.service),
+        intake_from_environment=lambda: sink.intake,
+        control_from_environment=lambda: Control(control),
+    )
+    monkeypatch.setitem(sys.modules, "functions.audit.bootstrap", bootstrap)
+    # An event loop wakes itself by a pair of Unix sockets; the network stays closed.
+    pytest_socket.enable_socket()
+    pytest_socket.disable_socket(allow_unix_socket=True)
+    imported = []
+
+    def load(name):
+        imported.append(f"functions.audit.entrypoints.{name}")
+        return importlib.import_module(imported[-1]).handler
+
+    yield load
+    for name in imported:
+        sys.modules.pop(name, None)
+
+
+def sqs_event(*bodies):
+    return {
+        "Records": [
+            {
+                "messageId": str(index),
+                "receiptHandle": "h",
+                "body": body,
+                "attributes": {"ApproximateReceiveCount": "1"},
+                "messageAttributes": {},
+                "md5OfBody": "",
+                "eventSource": "aws:sqs",
+                "eventSourceARN": "arn:aws:sqs:us-east-1:123456789012:audit-intake",
+                "awsRegion": "us-east-1",
+            }
+            for index, body in enumerate(bodies)
+        ]
+    }
+
+
+def test_a_poison_message_fails_alone(sink, entrypoint):
+    sink.writer.failures["down"] = StoreUnavailableError()
+    good = [AuditSink.message(event_body(event_id=f"e{n}"), "r") for n in range(2)]
+    down = AuditSink.message(event_body(event_id="down"), "r")
+    handler = entrypoint("intake")
+    answer = handler(sqs_event(good[0], POISON["no JSON"], down, good[1]), None)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "1"}, {"itemIdentifier": "2"}]}
+    assert sorted(sink.writer.entries) == ["e0", "e1"]
+
+
+def test_of_a_batch_that_fails_every_message_is_named(entrypoint):
+    answer = entrypoint("intake")(sqs_event("{", "["), None)
+    assert answer == {"batchItemFailures": [{"itemIdentifier": "0"}, {"itemIdentifier": "1"}]}
+    assert entrypoint("intake")(sqs_event("{"), None)["batchItemFailures"]
+
+
+@pytest.mark.parametrize(
+    ("name", "method", "path", "body", "status"),
+    [
+        ("ingest", "POST", "/api/v1/events", event_body(), 201),
+        ("ingest", "POST", "/api/v1/events", {}, 422),
+        ("control", "POST", "/api/v1/flush", None, 200),
+        ("control", "DELETE", "/api/v1/subjects/3", None, 404),
+    ],
+)
+def test_calls_come_as_events_of_the_gateway(entrypoint, name, method, path, body, status):
+    headers = {"Content-Type": "application/json"}
+    event = {
+        "resource": path,
+        "path": path,
+        "httpMethod": method,
+        "headers": headers,
+        "multiValueHeaders": {key: [value] for key, value in headers.items()},
+        "queryStringParameters": None,
+        "multiValueQueryStringParameters": None,
+        "pathParameters": None,
+        "stageVariables": None,
+        "requestContext": {
+            **REQUEST_CONTEXT,
+            "identity": {**REQUEST_CONTEXT["identity"], "sourceIp": "203.0.113.7"},
+        },
+        "body": None if body is None else json.dumps(body),
+        "isBase64Encoded": False,
+    }
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        answer = entrypoint(name)(event, None)
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+    assert answer["statusCode"] == status, answer["body"]
+    assert answer["isBase64Encoded"] is False

@@ -1,0 +1,278 @@
+"""One query over table and archive."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from functions.audit.domain.errors import (
+    ArchiveUnavailableError,
+    EventNotFoundError,
+    InvalidRangeError,
+    RangeTooWideError,
+)
+from functions.audit.domain.exports import ExportService
+from functions.audit.domain.lookup import RecordLookup
+from functions.audit.domain.models import Export, Filter
+from functions.audit.domain.query import Query, QueryService
+from functions.audit.domain.spans import Range
+from servicekit.paging import InvalidCursorError, encode_cursor
+from tests.fakes.audit_reading import (
+    NOW,
+    Clock,
+    MemoryExports,
+    MemoryFiles,
+    MemoryQueue,
+    MemoryRecords,
+    NarrowArchive,
+    PlainOpener,
+    entry,
+)
+
+pytestmark = pytest.mark.anyio
+
+HOT_DAYS = 90
+BOUNDARY = NOW - timedelta(days=HOT_DAYS - 1)
+ALL = Query(Filter(), Range(start=NOW - timedelta(days=400)))
+
+
+class Sink:
+    """The query service over a table of 90 days and an archive that has everything."""
+
+    def __init__(self, entries=(), *, archive_days=500) -> None:
+        self.clock = Clock()
+        kept = self.clock.now - timedelta(days=HOT_DAYS)
+        self.hot = MemoryRecords(e for e in entries if e.accepted_at >= kept)
+        self.cold = NarrowArchive(entries, archive_days)
+        self.exports, self.queue = MemoryExports(), MemoryQueue()
+        service = ExportService(self.exports, MemoryFiles(), self.queue, self.clock)
+        self.queries = QueryService(
+            self.hot,
+            self.cold,
+            service,
+            RecordLookup(self.hot, self.cold, self.clock, HOT_DAYS),
+            PlainOpener(),
+            self.clock,
+            HOT_DAYS,
+        )
+
+    async def all_ids(self, query=ALL, limit=3, between=lambda: None):
+        seen, cursor = [], None
+        for _ in range(100):
+            page = await self.queries.find(query, limit, cursor, "role")
+            assert len(page.events) <= limit
+            seen += [event["event_id"] for event in page.events]
+            cursor = page.next_cursor
+            if cursor is None:
+                return seen
+            between()
+        raise AssertionError("no end")
+
+
+def days_back(*days: float):
+    return [entry(f"e{n:03}", NOW - timedelta(days=day)) for n, day in enumerate(days)]
+
+
+async def test_one_cursor_goes_from_the_table_into_the_archive_without_loss_or_repetition():
+    entries = days_back(0, 1, 50, 88.9, 89, 89.1, 89.9, 90.1, 200, 399)
+    sink = Sink(entries)
+    assert await sink.all_ids() == [e.event_id for e in entries]
+    assert all(span.start >= BOUNDARY for span in sink.hot.asked)
+    assert all(span.end <= BOUNDARY for span in sink.cold.asked)
+
+
+async def test_the_border_may_move_while_a_caller_pages():
+    entries = days_back(*(n / 2 for n in range(300)))
+    sink = Sink(entries)
+    seen = await sink.all_ids(limit=20, between=lambda: sink.clock.move(hours=1))
+    assert seen == [e.event_id for e in entries]
+
+
+async def test_recent_ranges_never_ask_the_archive():
+    sink = Sink(days_back(1, 29.9, 30.1, 200))
+    assert await sink.all_ids(Query(Filter(), Range())) == ["e000", "e001"]
+    assert sink.cold.asked == []
+
+
+async def test_old_ranges_never_ask_the_table():
+    sink = Sink(days_back(1, 100, 200))
+    span = Range(NOW - timedelta(days=250), NOW - timedelta(days=95))
+    assert await sink.all_ids(Query(Filter(), span)) == ["e001", "e002"]
+    assert sink.hot.asked == []
+
+
+async def test_what_the_table_has_is_not_kept_waiting_for_the_archive():
+    sink = Sink(days_back(1, 2, 200))
+    sink.cold.failure = ArchiveUnavailableError()
+    page = await sink.queries.find(ALL, 50, None, "role")
+    assert [event["event_id"] for event in page.events] == ["e000", "e001"]
+    with pytest.raises(ArchiveUnavailableError):
+        await sink.queries.find(ALL, 50, page.next_cursor, "role")
+
+
+async def test_an_empty_table_part_goes_on_to_the_archive_in_the_same_call():
+    sink = Sink(days_back(200))
+    page = await sink.queries.find(ALL, 50, None, "role")
+    assert [event["event_id"] for event in page.events] == ["e000"]
+    assert page.next_cursor is None
+
+
+async def test_pages_of_the_table_may_be_short():
+    sink = Sink(days_back(*range(1, 20)))
+    sink.hot.largest_page = 2
+    assert len(await sink.all_ids(limit=5)) == 19
+
+
+async def test_filters_reach_both_stores():
+    entries = [
+        entry("hot", NOW - timedelta(days=1), user_id=3),
+        entry("other", NOW - timedelta(days=2), user_id=4),
+        entry("cold", NOW - timedelta(days=200), user_id=3),
+    ]
+    query = replace(ALL, filter=Filter(user_id=3))
+    assert await Sink(entries).all_ids(query) == ["hot", "cold"]
+
+
+async def test_records_of_a_clock_a_little_ahead_are_seen_at_once():
+    sink = Sink([entry("e1", NOW + timedelta(seconds=1))])
+    assert await sink.all_ids() == ["e1"]
+    assert len(await sink.queries.recent(10)) == 1
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        Range(NOW, NOW),
+        Range(NOW, NOW - timedelta(days=1)),
+        Range(NOW + timedelta(days=1), None),
+        Range(NOW + timedelta(days=1), NOW + timedelta(days=2)),
+        Range(None, datetime(1, 1, 1, tzinfo=UTC)),
+        Range(datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)),
+    ],
+)
+async def test_ranges_that_hold_nothing(asked):
+    with pytest.raises(InvalidRangeError):
+        await Sink().queries.find(Query(Filter(), asked), 10, None, "role")
+
+
+async def test_ranges_without_measure_are_cut_to_what_can_be():
+    sink = Sink(days_back(1, 200))
+    ends = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
+    sink.cold.days = 20_000
+    assert await sink.all_ids(Query(Filter(), Range(*ends))) == ["e000", "e001"]
+
+
+async def test_a_cursor_belongs_to_its_query():
+    sink = Sink(days_back(1, 2, 3))
+    page = await sink.queries.find(ALL, 1, None, "role")
+    for other in (
+        replace(ALL, filter=Filter(user_id=1)),
+        replace(ALL, range=Range(ALL.range.start, NOW)),
+        Query(Filter(), Range()),
+    ):
+        with pytest.raises(InvalidCursorError):
+            await sink.queries.find(other, 1, page.next_cursor, "role")
+    assert (await sink.queries.find(ALL, 7, page.next_cursor, "role")).events
+
+
+@pytest.mark.parametrize(
+    "place",
+    [
+        "",
+        "1,2,3",
+        "x,2,3,e1",
+        "2,1,1,e1",
+        "1,1,1,e1",
+        f"{10**30},{10**31},{10**30},e1",
+        "-9,9,9,e1",
+        "1700000000000000,1700000000000002,1800000000000000,e1",
+        "1700000000000000,300000000000000000,1800000000000000,e1",
+    ],
+)
+async def test_a_cursor_that_somebody_made_up(place):
+    with pytest.raises(InvalidCursorError):
+        await Sink().queries.find(ALL, 1, encode_cursor(place, ALL.text), "role")
+
+
+async def test_too_much_for_a_page_becomes_an_export_and_the_same_one_again():
+    sink = Sink(days_back(200), archive_days=100)
+    first = await sink.queries.find(ALL, 10, None, "role")
+    assert isinstance(first, Export)
+    assert first.status == "queued"
+    assert (first.span.start, first.span.end) == (ALL.range.start, NOW)
+    assert (await sink.queries.find(ALL, 50, None, "role")).export_id == first.export_id
+    assert (await sink.queries.find(ALL, 50, None, "other")).export_id != first.export_id
+    assert set(sink.queue.sent) == set(sink.exports.stored)
+
+
+async def test_an_export_in_place_of_a_later_page_covers_the_whole_query():
+    sink = Sink(days_back(1, 2, 200), archive_days=100)
+    page = await sink.queries.find(ALL, 10, None, "role")
+    export = await sink.queries.find(ALL, 10, page.next_cursor, "role")
+    assert export.span.start == ALL.range.start
+    assert export.span.end == NOW
+
+
+async def test_a_page_is_cut_to_what_an_answer_carries():
+    entries = [
+        entry(f"e{n:03}", NOW - timedelta(seconds=n), metadata={"note": '"' * 29_000})
+        for n in range(100)
+    ]
+    sink = Sink(entries)
+    page = await sink.queries.find(ALL, 100, None, "role")
+    assert 1 < len(page.events) < 100
+    assert await sink.all_ids(limit=100) == [e.event_id for e in entries]
+
+
+async def test_recent_events_are_the_newest_of_the_table():
+    entries = days_back(*range(1, 30))
+    sink = Sink(entries)
+    sink.hot.largest_page = 3
+    recent = await sink.queries.recent(10)
+    assert [event["event_id"] for event in recent] == [e.event_id for e in entries[:10]]
+    assert sink.cold.asked == []
+
+
+async def test_an_event_by_its_id():
+    sink = Sink(days_back(1))
+    assert (await sink.queries.get("e000"))["event_id"] == "e000"
+    with pytest.raises(EventNotFoundError):
+        await sink.queries.get("e999")
+    assert sink.cold.asked == []
+
+
+MADE_AT = datetime(2026, 5, 6, 16, 0, tzinfo=UTC)
+
+
+def ulid(at: datetime) -> str:
+    value, digits = int(at.timestamp() * 1000), "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    return "".join(digits[value >> shift & 31] for shift in range(45, -5, -5)) + "0" * 16
+
+
+async def test_an_old_event_with_an_id_of_ours_is_found_in_the_archive():
+    event_id = ulid(MADE_AT)
+    sink = Sink([entry(event_id, MADE_AT + timedelta(milliseconds=3))])
+    assert (await sink.queries.get(event_id))["event_id"] == event_id
+    (span,) = sink.cold.asked
+    assert span.end - span.start < timedelta(days=2)
+    missing = ulid(MADE_AT + timedelta(days=3))
+    with pytest.raises(EventNotFoundError):
+        await sink.queries.get(missing)
+
+
+async def test_a_young_id_of_ours_does_not_ask_the_archive():
+    sink = Sink()
+    for moment in (NOW - timedelta(days=1), NOW + timedelta(days=3_000)):
+        with pytest.raises(EventNotFoundError):
+            await sink.queries.get(ulid(moment))
+    for event_id in ("7ZZZZZZZZZZZZZZZZZZZZZZZZZ", ulid(datetime(9999, 12, 31, 23, tzinfo=UTC))):
+        with pytest.raises(EventNotFoundError):
+            await sink.queries.get(event_id)
+    assert sink.cold.asked == []
+
+
+async def test_a_crowded_time_is_no_reason_to_say_that_there_is_no_such_event():
+    sink = Sink()
+    sink.cold.failure = RangeTooWideError()
+    with pytest.raises(ArchiveUnavailableError):
+        await sink.queries.get(ulid(MADE_AT))

@@ -1,0 +1,326 @@
+"""Every kind of tampering with every kind of object is noticed, by the service or the verifier."""
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from contracts.audit import audit_verify as verifier
+from functions.audit.domain import checkpoint
+from functions.audit.domain.errors import EventNotFoundError, LogInconsistentError
+from functions.audit.domain.merkle import leaf_hash
+from tests.fakes.audit_bundles import edit_json, edit_lines, pack, unpack, write_bundle
+from tests.fakes.audit_log import MemoryLog, MemorySigner
+
+pytestmark = pytest.mark.anyio
+
+VICTIM, OTHER = "e000100", "e000200"
+TILE, OTHER_TILE, EDGE = "tile/0/000", "tile/0/001", "tile/0/002.p/88"
+NEWEST, OLDER = "checkpoint/600", "checkpoint/300"
+
+
+BUILT: list[MemoryLog] = []
+
+
+@pytest.fixture
+async def log():
+    if not BUILT:
+        BUILT.append(await sealed_twice())
+    return BUILT[0].copy()
+
+
+async def sealed_twice():
+    log = MemoryLog()
+    log.accept_many(300)
+    await log.seal()
+    log.accept_many(300, prefix="f")
+    await log.seal()
+    return log
+
+
+def flipped(content, place=None):
+    changed = bytearray(content)
+    changed[len(content) // 2 if place is None else place] ^= 4
+    return bytes(changed)
+
+
+def backdated(record):
+    members = json.loads(record)
+    members["timestamp"] = "2025" + members["timestamp"][4:]
+    return json.dumps(members, separators=(",", ":")).encode()
+
+
+def exchange(mapping, one, other):
+    mapping[one], mapping[other] = mapping[other], mapping[one]
+
+
+def drop(mapping, name):
+    del mapping[name]
+
+
+def put(mapping, name, change):
+    mapping[name] = change(mapping[name])
+
+
+def hashes_exchanged(content):
+    return content[32:64] + content[:32] + content[64:]
+
+
+def lines_exchanged(content):
+    first, second, rest = content.split(b"\n", 2)
+    return b"\n".join((second, first, rest))
+
+
+RECORD = {
+    "flip": lambda log: put(log.records, VICTIM, flipped),
+    "delete": lambda log: drop(log.records, VICTIM),
+    "insert": lambda log: put(log.records, VICTIM, lambda record: record[:-1] + b',"x":1}'),
+    "reorder": lambda log: exchange(log.records, VICTIM, OTHER),
+    "truncate": lambda log: put(log.records, VICTIM, lambda record: record[:-1]),
+    "backdate": lambda log: put(log.records, VICTIM, backdated),
+    "swap": lambda log: put(log.records, VICTIM, lambda _: log.records["f000001"]),
+}
+PLACE = {
+    "reorder": lambda log: exchange(log.state.leaves, VICTIM, OTHER),
+    "swap": lambda log: put(log.state.leaves, VICTIM, lambda leaf: replace(leaf, index=7)),
+    "insert": lambda log: put(log.state.leaves, VICTIM, lambda leaf: replace(leaf, index=600)),
+    "truncate": lambda log: put(log.state.leaves, VICTIM, lambda leaf: replace(leaf, index=-1)),
+    "flip": lambda log: (
+        put(log.records, VICTIM, flipped),
+        put(
+            log.state.leaves,
+            VICTIM,
+            lambda leaf: replace(leaf, leaf_hash=leaf_hash(log.records[VICTIM])),
+        ),
+    ),
+}
+TILES = {
+    "flip": lambda log: put(log.objects, TILE, lambda tile: flipped(tile, 101 * 32)),
+    "flip at the edge": lambda log: put(log.objects, EDGE, flipped),
+    "delete": lambda log: drop(log.objects, TILE),
+    "insert": lambda log: put(log.objects, TILE, lambda tile: bytes(32) + tile),
+    "reorder": lambda log: put(log.objects, TILE, hashes_exchanged),
+    "truncate": lambda log: put(log.objects, TILE, lambda tile: tile[:-32]),
+    "backdate": lambda log: put(log.objects, TILE, lambda _: log.objects["tile/0/001.p/44"]),
+    "swap": lambda log: exchange(log.objects, TILE, OTHER_TILE),
+    "swap levels": lambda log: exchange(log.objects, "tile/1/000.p/2", "tile/1/000.p/1"),
+}
+CHECKPOINTS = {
+    "flip": lambda log: put(log.objects, NEWEST, flipped),
+    "delete": lambda log: drop(log.objects, NEWEST),
+    "insert": lambda log: put(log.objects, NEWEST, lambda text: text.replace(b"\n\n", b"\nx\n\n")),
+    "reorder": lambda log: put(log.objects, NEWEST, lines_exchanged),
+    "truncate": lambda log: put(log.objects, NEWEST, lambda text: text[:-1]),
+    "backdate": lambda log: put(log.objects, NEWEST, lambda _: log.objects[OLDER]),
+    "swap": lambda log: exchange(log.objects, NEWEST, OLDER),
+}
+
+
+def kinds(table):
+    return pytest.mark.parametrize("kind", table)
+
+
+@kinds(RECORD)
+async def test_a_record(log, kind):
+    RECORD[kind](log)
+    expected = EventNotFoundError if kind == "delete" else LogInconsistentError
+    with pytest.raises(expected):
+        await log.proofs().inclusion(VICTIM)
+
+
+@kinds(PLACE)
+async def test_a_place(log, kind):
+    PLACE[kind](log)
+    with pytest.raises(LogInconsistentError):
+        await log.proofs().inclusion(VICTIM)
+    assert log.metrics.values == [{"ProofsRefused": 1}]
+
+
+@kinds(TILES)
+async def test_a_tile(log, kind):
+    TILES[kind](log)
+    with pytest.raises(LogInconsistentError):
+        await log.proofs().inclusion(VICTIM)
+    assert log.metrics.values == [{"ProofsRefused": 1}]
+
+
+@kinds(CHECKPOINTS)
+async def test_a_checkpoint(log, kind):
+    CHECKPOINTS[kind](log)
+    proofs = log.proofs()
+    for ask in (
+        proofs.latest,
+        lambda: proofs.inclusion(VICTIM),
+        lambda: proofs.consistency(300, 600),
+    ):
+        with pytest.raises(LogInconsistentError):
+            await ask()
+    assert log.metrics.values == [{"ProofsRefused": 1}] * 3
+
+
+async def test_a_history_that_was_rewritten(log):
+    forged = MemoryLog()
+    forged.accept_many(299)
+    forged.accept("e000299", b'{"event_id":"e000299","timestamp":"2026-11-25T12:00:00.000000Z"}')
+    await forged.seal()
+    forged.accept_many(300, prefix="f")
+    await forged.seal()
+    assert (await forged.proofs().consistency(300, 600)).path
+    forged.objects[OLDER] = log.objects[OLDER]
+    with pytest.raises(LogInconsistentError):
+        await forged.proofs().consistency(300, 600)
+
+
+async def test_a_checkpoint_by_another_key(log):
+    other = await checkpoint.sign(
+        MemorySigner(seed=2), "audit.example/test", 600, log.state.head.root
+    )
+    log.objects[NEWEST] = other.encode()
+    with pytest.raises(LogInconsistentError):
+        await log.proofs().latest()
+
+
+def lines(change):
+    return lambda files: edit_lines(files, change)
+
+
+def record_of(place, change):
+    def changed(found):
+        found[place]["record"] = change(found[place]["record"].encode()).decode()
+
+    return lines(changed)
+
+
+def fields_exchanged(*names):
+    def changed(found):
+        for name in names:
+            found[100][name], found[200][name] = found[200][name], found[100][name]
+
+    return lines(changed)
+
+
+def manifest(**fields):
+    return lambda files: edit_json(files, "manifest.json", lambda members: {**members, **fields})
+
+
+def recounted(change):
+    """A forger who also makes the counts fit."""
+
+    def changed(files):
+        edit_lines(files, change)
+        count = files["records.jsonl"].count(b"\n")
+        manifest(records=count, proven=count)(files)
+
+    return changed
+
+
+def an_invented_record(found):
+    record = '{"event_id":"new","timestamp":"2026-11-25T12:00:00.000001Z"}'
+    found.append({"record": record, "leaf_index": 7, "path": found[7]["path"]})
+
+
+BUNDLE = {
+    "records, flip": record_of(100, lambda record: record.replace(b"e000100", b"e00010x")),
+    "records, flip in a path": lines(lambda found: found[100]["path"].__setitem__(3, "00" * 32)),
+    "records, delete": lines(lambda found: found.pop(100)),
+    "records, delete a path's hash": lines(lambda found: found[100]["path"].pop()),
+    "records, insert": recounted(an_invented_record),
+    "records, insert one twice": recounted(lambda found: found.append(found[100])),
+    "records, insert white space": record_of(100, lambda record: record + b" "),
+    "records, reorder": fields_exchanged("leaf_index"),
+    "records, reorder with paths": fields_exchanged("leaf_index", "path"),
+    "records, truncate": lambda files: put(files, "records.jsonl", lambda text: text[:-20]),
+    "records, truncate whole lines": lines(lambda found: found.__delitem__(slice(300, None))),
+    "records, backdate": record_of(100, lambda record: record.replace(b"T12:", b"T11:")),
+    "records, backdate within the range": record_of(
+        100, lambda record: record.replace(b"12:00:00.101", b"12:00:00.001")
+    ),
+    "records, swap": fields_exchanged("record"),
+    "checkpoint, flip": lambda files: put(files, "checkpoint", flipped),
+    "checkpoint, delete": lambda files: drop(files, "checkpoint"),
+    "checkpoint, insert": lambda files: put(files, "checkpoint", lambda text: b"x\n" + text),
+    "checkpoint, reorder": lambda files: put(files, "checkpoint", lines_exchanged),
+    "checkpoint, truncate": lambda files: put(files, "checkpoint", lambda text: text[:-5]),
+    "checkpoint, backdate": lambda files: put(
+        files, "checkpoint", lambda _: files["checkpoints/300"]
+    ),
+    "checkpoint, backdate with size": lambda files: (
+        put(files, "checkpoint", lambda _: files["checkpoints/300"]),
+        manifest(tree_size=300)(files),
+    ),
+    "checkpoints, swap": lambda files: exchange(files, "checkpoint", "checkpoints/300"),
+    "checkpoints, delete": lambda files: drop(files, "checkpoints/300"),
+    "consistency, flip": lambda files: edit_json(
+        files, "consistency.json", lambda found: found[0]["path"].__setitem__(0, "00" * 32)
+    ),
+    "consistency, delete": lambda files: drop(files, "consistency.json"),
+    "consistency, swap": lambda files: edit_json(
+        files, "consistency.json", lambda found: found[0].update(second=599)
+    ),
+    "manifest, another size": manifest(tree_size=599),
+    "manifest, an empty log": manifest(tree_size=0),
+    "manifest, another log": manifest(log="other.example/log"),
+    "manifest, fewer records": manifest(records=599),
+    "manifest, more records": manifest(records=601),
+    "manifest, fewer proven": manifest(proven=599),
+    "manifest, a narrower range": lambda files: edit_json(
+        files,
+        "manifest.json",
+        lambda members: members["span"].update(start="2026-11-25T12:00:00.200000Z"),
+    ),
+    "manifest, delete": lambda files: drop(files, "manifest.json"),
+    "schema, delete": lambda files: drop(files, "schema.json"),
+    "a file more": lambda files: files.update(more=b""),
+}
+
+
+@pytest.fixture
+async def bundle(log, tmp_path):
+    path = tmp_path / "bundle.zip"
+    vkey = await write_bundle(log, path, history=[300])
+    return path, vkey
+
+
+@pytest.mark.parametrize("kind", BUNDLE)
+async def test_a_bundle(bundle, kind, tmp_path, capsys):
+    path, vkey = bundle
+    files = unpack(path)
+    BUNDLE[kind](files)
+    changed = pack(tmp_path / "changed.zip", files)
+    for options in (["--key", vkey], []):
+        assert verifier.main([str(changed), *options]) == verifier.REFUSED
+        assert "REFUSED" in capsys.readouterr().out
+
+
+async def test_a_bundle_that_was_not_touched(bundle, tmp_path, capsys):
+    path, vkey = bundle
+    assert verifier.main([str(path), "--key", vkey]) == verifier.PROVEN
+    assert verifier.main([str(pack(tmp_path / "same.zip", unpack(path)))]) == verifier.PROVEN
+    assert "REFUSED" not in capsys.readouterr().out
+
+
+async def test_a_bundle_under_a_forgers_own_key_is_refused_by_the_right_one(log, tmp_path, capsys):
+    forged = log.copy()
+    path = tmp_path / "forged.zip"
+    await write_bundle(forged, path)
+    files = unpack(path)
+    signer = MemorySigner(seed=2)
+    text = await checkpoint.sign(signer, "audit.example/test", 600, log.state.head.root)
+    own = (await checkpoint.key_of(signer, "audit.example/test")).vkey
+    files["checkpoint"] = text.encode()
+    manifest(vkey=own)(files)
+    changed = str(pack(path, files))
+    assert verifier.main([changed]) == verifier.PROVEN
+    assert "integrity, not origin" in capsys.readouterr().out
+    vkey = (await log.proofs().key()).vkey
+    assert verifier.main([changed, "--key", vkey]) == verifier.REFUSED
+
+
+async def test_records_left_out_by_a_forger_who_counts_are_told_as_a_number(
+    bundle, tmp_path, capsys
+):
+    path, _ = bundle
+    files = unpack(path)
+    recounted(lambda found: found.pop(100))(files)
+    assert verifier.main([str(pack(tmp_path / "changed.zip", files))]) == verifier.PROVEN
+    assert "leaves 0 to 599 of 600; 1 between them are not in" in capsys.readouterr().out
