@@ -56,11 +56,12 @@ class Subject:
         )
 
     @classmethod
-    def named(cls, session_id: str, **whose: int) -> Subject:
-        """A session that a caller named, with the user and project that the caller named."""
-        if _SESSION_ID.fullmatch(session_id):
-            return cls(f"{_SESSIONS}/{session_id}", session_id=session_id, **whose)
-        return cls(f"{_SESSIONS}/unknown", **whose)
+    def named(
+        cls, session_id: str, *, user_id: int | None = None, project_id: int | None = None
+    ) -> Subject:
+        """A session that a caller named, with the user and the project that it named."""
+        known = session_id if _SESSION_ID.fullmatch(session_id) else None
+        return cls(f"{_SESSIONS}/{known or 'unknown'}", user_id, known, project_id)
 
     @classmethod
     def listing(cls, wanted: SessionFilter) -> Subject:
