@@ -73,8 +73,8 @@ def invoke(sid: str, function: lambda_.IFunction) -> iam.PolicyStatement:
     )
 
 
-def metrics(namespace: str, *, bound: bool = True) -> iam.PolicyStatement:
-    """Metrics of one namespace, which only a condition can name: the action takes no resource."""
+def metrics(namespace: str, *, bound: bool) -> iam.PolicyStatement:
+    """Putting metrics. The action takes no resource; `bound`, it takes this namespace alone."""
     return iam.PolicyStatement(
         sid="Metrics",
         actions=["cloudwatch:PutMetricData"],

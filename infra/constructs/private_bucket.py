@@ -60,7 +60,7 @@ class EvidenceBucket(Construct):
         logs: AccessLogs,
         lock_mode: LockMode,
         lock_days: int,
-        enforced_if_none_match: bool,
+        demand_if_none_match: bool,
         retain: bool,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -75,7 +75,7 @@ class EvidenceBucket(Construct):
             logs=logs.bucket,
             lock=retention(Duration.days(lock_days)),
         )
-        if enforced_if_none_match:
+        if demand_if_none_match:
             self._deny(
                 "OnlyCreate", ["s3:PutObject"], conditions={"Null": {"s3:if-none-match": "true"}}
             )

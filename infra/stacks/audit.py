@@ -193,7 +193,7 @@ class AuditStack(EnvironmentStack):
             logs=logs,
             lock_mode=settings.audit_lock_mode,
             lock_days=settings.audit_lock_days,
-            enforced_if_none_match=settings.enforced_if_none_match,
+            demand_if_none_match=settings.service_conditions,
             retain=settings.retain_data,
         ).bucket
         self._archived = PrivateBucket(
@@ -450,7 +450,7 @@ class AuditStack(EnvironmentStack):
     # updates or deletes there.
 
     def _metrics(self) -> iam.PolicyStatement:
-        return metrics(self._namespace)
+        return metrics(self._namespace, bound=self._settings.service_conditions)
 
     def _storing(self) -> list[iam.PolicyStatement]:
         return [

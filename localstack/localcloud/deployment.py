@@ -9,7 +9,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from localcloud import environment, process
+from localcloud import environment, object_lock, process
 from localcloud.aws import Aws
 from localcloud.errors import LocalCloudError
 from localcloud.progress import Progress
@@ -40,7 +40,7 @@ class Deployment:
 
     def context(self) -> dict[str, str]:
         """The CDK context of the local environment."""
-        context = {"env": "local"}
+        context = {"env": "local", "endpoint": self._settings.endpoint}
         if self._settings.model:
             context |= {
                 "default_model": self._settings.model,
@@ -66,6 +66,9 @@ class Deployment:
             self._cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
         self._progress.step("Deploying the stacks")
         self._cdk("deploy", "--all", "--require-approval", "never")
+        locked = object_lock.complete(self._aws)
+        if locked:
+            self._progress.step(f"Locking objects in {', '.join(locked)}")
         self._aws.parameters.put_parameter(
             Name=_FINGERPRINT, Value=wanted, Type="String", Overwrite=True
         )

@@ -4,7 +4,9 @@ MiniStack lets pages of every origin in (`Access-Control-Allow-Origin: *`) and t
 for proof of being root, so any page in the person's browser could read the provider keys in the
 local Secrets Manager. SDKs, the CDK CLI and functions send none of what browsers send.
 
-And MiniStack saves its state only when it is stopped: here it can be told to.
+MiniStack saves its state only when it is stopped: here it can be told to. And it takes plain HTTP
+for what policies mean by a lack of TLS, which would close every bucket and queue that demands it:
+what comes by loopback is passed on as secure, as a proxy that ends TLS would.
 """
 
 import os
@@ -15,6 +17,7 @@ PORTS_VARIABLE = "FRONT_DOOR_PORTS"
 SAVE_PATH = "/_localcloud/save"
 _NAMES = ("localhost", "127.0.0.1", "[::1]")
 _OWN_SITES = {b"none", b"same-origin"}
+_PROTOCOL = b"x-forwarded-proto"
 
 Scope = MutableMapping[str, Any]
 Application = Callable[[Scope, Any, Any], Awaitable[None]]
@@ -44,7 +47,8 @@ class Guard:
             self._save()
             await _answer(send, 204)
         else:
-            await self._application(scope, receive, send)
+            secure = [*_without_protocol(scope["headers"]), (_PROTOCOL, b"https")]
+            await self._application({**scope, "headers": secure}, receive, send)
 
     def _admits(self, headers: list[tuple[bytes, bytes]]) -> bool:
         for name, value in headers:
@@ -56,6 +60,10 @@ class Guard:
             if lowered == b"host" and not _is_loopback(value.decode("latin-1").lower()):
                 return False
         return True
+
+
+def _without_protocol(headers: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    return [(name, value) for name, value in headers if name.lower() != _PROTOCOL]
 
 
 async def _answer(send: Any, status: int) -> None:

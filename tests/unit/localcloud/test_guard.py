@@ -72,3 +72,15 @@ def test_the_state_is_saved_when_the_local_cloud_says_so_but_no_page():
     assert saved == []
     assert status([HOST], path=SAVE_PATH, saved=saved) == 204
     assert saved == [True]
+
+
+@pytest.mark.parametrize("sent", [[], [(b"X-Forwarded-Proto", b"http")]])
+def test_policies_that_demand_tls_let_loopback_pass(sent):
+    seen = []
+
+    async def application(scope, receive, send):
+        seen.extend(scope["headers"])
+
+    scope = {"type": "http", "headers": [HOST, *sent], "method": "GET", "path": "/"}
+    asyncio.run(Guard(application, "8000", lambda: None)(scope, None, None))
+    assert seen == [HOST, (b"x-forwarded-proto", b"https")]
