@@ -63,7 +63,7 @@ def measure() -> Iterator[Figure]:
     yield Figure("archive: objects of the range", len(bucket.sizes), "")
     yield Figure("archive: bytes of the range", sum(bucket.sizes.values()) / 1e6, "MB", 512)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KILOBYTES
-    yield Figure("archive: memory of the process at most", peak, "MB", 3_008)
+    yield Figure("archive: memory of the process at most", peak, "MB", 2_048)
 
 
 async def _queries(store: DuckdbStore) -> list[Figure]:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
 from datetime import timedelta
 from functools import partial
-from pathlib import Path
 
-from functions.audit.adapters.archive_files import ArchiveFiles
+from functions.audit.adapters.archive_files import ArchiveFiles, scratch_folder
 from functions.audit.adapters.athena import AthenaArchive, AthenaTable
 from functions.audit.adapters.cipher import AesGcm
 from functions.audit.adapters.cold_function import ColdFunction
@@ -125,6 +123,7 @@ def query_from_environment() -> Query:
             "records": records.check,
             "ledger": ledger.head,
             "evidence": partial(evidence.read, "probe"),
+            "archive": cold.check,
         },
     )
 
@@ -179,8 +178,7 @@ def cold_from_environment() -> Cold:
     """The dependencies of the function over the archive. Raises `SettingsError`."""
     settings = ColdSettings.from_environment()
     _configure_logging(settings)
-    # A folder of this process's own: in the local cloud, functions share one file system.
-    folder = Path(tempfile.mkdtemp(prefix="audit-cold-"))
+    folder = scratch_folder()
     files = ArchiveFiles(settings.archive_bucket, folder / "archive")
     return Cold(ColdService(DuckdbStore(files, folder)))
 

@@ -52,8 +52,8 @@ class AuditOutbox(Construct):
             defaults=defaults,
             environment={**environment, "AUDIT_URL_PARAMETER": parameter},
             memory_mb=512,
-            # A sweep begins its last call after 45 s.
-            timeout=Duration.seconds(75),
+            # A sweep begins its last call after 45 s, and a call takes 30 s at most.
+            timeout=Duration.seconds(90),
             permissions=[
                 items(
                     "Outbox",

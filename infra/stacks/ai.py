@@ -8,6 +8,7 @@ from constructs import Construct
 
 from infra import bundles, bundling, routes
 from infra.constructs.audit_outbox import AuditOutbox
+from infra.constructs.permissions import items
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.request_context import RequestContextFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
@@ -143,8 +144,12 @@ class AiStack(EnvironmentStack):
         indexes = [f"{self._table.table_arn}/index/gsi{n}" for n in range(1, _INDEXES + 1)]
         return [
             self._table_statement("Lists", ("Query",), *indexes),
-            self._table_statement(
-                "Deletions", ("DeleteItem", "BatchWriteItem"), self._table.table_arn
+            # Not of audit records on their way.
+            items(
+                "Deletions",
+                self._table,
+                ("DeleteItem", "BatchWriteItem"),
+                partitions=["SESSION#*"],
             ),
         ]
 

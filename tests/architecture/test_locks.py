@@ -29,7 +29,11 @@ def test_a_changed_requirement_makes_its_lock_stale(tmp_path):
     pyproject = tmp_path / "pyproject.toml"
     changed = re.sub(r'"mangum>=[^"]*"', '"mangum>=0.1"', pyproject.read_text())
     pyproject.write_text(changed)
-    assert lock.stale(tmp_path) == ["requirements-dev.txt", "functions/ai/requirements.txt"]
+    assert lock.stale(tmp_path) == [
+        "requirements-dev.txt",
+        "functions/ai/requirements.txt",
+        "functions/audit/requirements.txt",
+    ]
 
 
 def test_the_cdk_command_is_pinned_and_its_lock_names_no_address():

@@ -12,7 +12,8 @@ from contracts.ai.operations import AI_V1
 from contracts.operation import MAX_IDEMPOTENCY_KEY_LENGTH, Operation
 from functions.ai.domain.dependencies import Api, Stream
 from functions.ai.routes import buffered, streamed
-from servicekit import errors, idempotency, paging
+from servicekit import idempotency, paging
+from tests.contract.reading import errors_of, limits
 
 BY_DELIVERY = {
     delivery: {
@@ -70,15 +71,6 @@ def test_parameters_are_read_as_written(operation: Operation, described: dict[st
     assert read == {p.name: (p.required, limits(p.schema)) for p in operation.query}
 
 
-def limits(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema without its name, and without the null that stands for an absent parameter."""
-    options = [option for option in schema.get("anyOf", [schema]) if option != {"type": "null"}]
-    assert len(options) == 1
-    named = {"title", "description", "default"}
-    kept = {key: value for key, value in options[0].items() if key not in named}
-    return kept | ({"default": schema["default"]} if schema.get("default") is not None else {})
-
-
 @BUFFERED
 def test_names_are_those_of_the_contract(operation: Operation, described: dict[str, Any]) -> None:
     route = described["paths"][operation.path][operation.method]
@@ -90,17 +82,6 @@ def test_limits_of_the_kit_are_those_of_the_contract() -> None:
     limit = next(p.schema for p in list_sessions.query if p.name == "limit")
     assert (limit["default"], limit["maximum"]) == (paging.DEFAULT_LIMIT, paging.MAX_LIMIT)
     assert idempotency.MAX_KEY_LENGTH == MAX_IDEMPOTENCY_KEY_LENGTH
-
-
-def errors_of(module_prefixes: tuple[str, ...]) -> set[type[errors.AppError]]:
-    found: set[type[errors.AppError]] = set()
-    pending = [errors.AppError]
-    while pending:
-        for kind in pending.pop().__subclasses__():
-            pending.append(kind)
-            if kind.__module__.startswith(module_prefixes):
-                found.add(kind)
-    return found
 
 
 def test_every_status_of_the_services_errors_is_documented() -> None:

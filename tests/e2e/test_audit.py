@@ -594,7 +594,7 @@ def test_the_ai_service_leaves_a_record_of_what_it_was_asked(ai, audit, session)
     found = eventually(recorded)
     read = found["ai.session.read", "allowed"]
     assert read["request_id"] == f"look-{session_id}"
-    assert read["producer"].startswith("ai-service")
+    assert read["producer"].startswith("ai:")
 
     def complete():
         answer = audit.get("/api/v1/reconciliation")

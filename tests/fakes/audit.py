@@ -186,7 +186,7 @@ class AuditSink:
 
     async def opened(self, event_id: str) -> dict[str, Any]:
         """A stored event as readers see it."""
-        [content] = await self.opener.open_records([self.writer.entries[event_id].record])
+        [content] = await self.opener.open([self.writer.entries[event_id].record])
         return content
 
 

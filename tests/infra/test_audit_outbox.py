@@ -67,3 +67,12 @@ def test_records_that_wait_raise_an_alarm(templates):
     assert set(alarms) == {"AuditOutboxOldestSeconds", "AuditOutboxRefused"}
     # A sweep that does not run says nothing.
     assert alarms["AuditOutboxOldestSeconds"]["TreatMissingData"] == "breaching"
+
+
+def test_nobody_else_removes_audit_records(templates):
+    for role, statement in statements(templates):
+        if role.endswith(("-ai-api", "-ai-stream")) and "dynamodb:DeleteItem" in as_list(
+            statement["Action"]
+        ):
+            keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
+            assert as_list(keys) == ["SESSION#*"]

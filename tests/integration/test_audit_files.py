@@ -39,7 +39,7 @@ def aws(monkeypatch):
         yield get_session().create_client
 
 
-async def test_more_days_than_a_listing_names_are_read_from_the_bucket(aws, tmp_path):
+async def test_objects_of_the_days_are_read_from_the_bucket(aws, tmp_path):
     s3 = aws("s3")
     s3.create_bucket(Bucket="archive")
     entries = [entry(f"e{n:02}", DAY + timedelta(hours=n)) for n in range(30)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Coroutine
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
@@ -48,16 +48,20 @@ class Subject:
     @classmethod
     def session(cls, session: Session) -> Subject:
         """A session that exists, or is about to."""
-        return replace(
-            cls.named(session.session_id), user_id=session.user_id, project_id=session.project_id
+        return cls(
+            f"{_SESSIONS}/{session.session_id}",
+            session.user_id,
+            session.session_id,
+            session.project_id,
         )
 
     @classmethod
-    def named(cls, session_id: str) -> Subject:
-        """A session that a caller named."""
-        if _SESSION_ID.fullmatch(session_id):
-            return cls(f"{_SESSIONS}/{session_id}", session_id=session_id)
-        return cls(f"{_SESSIONS}/unknown")
+    def named(
+        cls, session_id: str, *, user_id: int | None = None, project_id: int | None = None
+    ) -> Subject:
+        """A session that a caller named, with the user and the project that it named."""
+        known = session_id if _SESSION_ID.fullmatch(session_id) else None
+        return cls(f"{_SESSIONS}/{known or 'unknown'}", user_id, known, project_id)
 
     @classmethod
     def listing(cls, wanted: SessionFilter) -> Subject:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Literal
 
 from functions.ai.domain.audit import Action, Operations, Subject
@@ -197,8 +197,8 @@ class ChatService:
         whose = (command.project_id, command.user_id)
         # Not 403: whoever may not see a session does not learn that it exists.
         if session is None or (session.project_id, session.user_id) != whose:
-            subject = replace(
-                Subject.named(session_id), user_id=command.user_id, project_id=command.project_id
+            subject = Subject.named(
+                session_id, user_id=command.user_id, project_id=command.project_id
             )
             raise await self._operations.deny(Action.CHAT, subject, SessionNotFoundError())
         if error := not_active(session):

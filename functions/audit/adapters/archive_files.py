@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import shutil
+import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 PREFIX = "events/day="
 """Then `YYYY-MM-DD/`, the day of arrival, and Firehose's own names."""
 
+_SCRATCH = "audit-cold-"
 _ONE_DAY = timedelta(days=1)
 _CHUNK_BYTES = 1024 * 1024
 _WORKERS = 16
@@ -49,6 +52,29 @@ class CacheLimits:
 class _Object:
     key: str
     size: int
+
+
+def scratch_folder() -> Path:
+    """A folder for this process; those of processes that have ended are removed.
+
+    A function that crashed starts again beside what it left; in the local cloud, functions share
+    one file system.
+    """
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_SCRATCH}*"):
+        if not _alive(int(left.name.removeprefix(_SCRATCH))):
+            shutil.rmtree(left, ignore_errors=True)
+    return parent / f"{_SCRATCH}{os.getpid()}"
+
+
+def _alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 class ArchiveFiles:

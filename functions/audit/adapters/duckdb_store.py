@@ -29,8 +29,8 @@ _HARDENING = (
     "SET lock_configuration = true",
 )
 _RESOURCES = {
-    # Of a function of 3,008 MB, which has less than two processors.
-    "memory_limit": "2GB",
+    # Of a function of 2,048 MB, which has little more than one processor.
+    "memory_limit": "1GB",
     "threads": 2,
     # From this many rows of a page on, DuckDB would read every record to sort them (its default
     # is 50); below, it sorts places and then reads the records of those it answers.

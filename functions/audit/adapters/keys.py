@@ -188,7 +188,7 @@ def producer_key(producer: str) -> Key:
 
 def _day_stem(kind: str, value: str, day: datetime) -> str:
     stem = f"{kind}#{_bounded(value)}" if value else kind
-    return f"{stem}#{day:%Y-%m-%d}"
+    return f"{stem}#{day.date().isoformat()}"
 
 
 def _bounded(value: str) -> str:

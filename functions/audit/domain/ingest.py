@@ -106,7 +106,7 @@ class IngestService:
         if isinstance(outcome, AppError):
             raise outcome
         opener = personal.RecordOpener(self._keyring, self._cipher)
-        [content] = await opener.open_records([outcome.record])
+        [content] = await opener.open([outcome.record])
         return content, outcome.created
 
     def _draft(self, event: NewEvent, reported_by: str) -> _Draft | AppError:

@@ -147,7 +147,7 @@ class RecordOpener:
         self._keyring = keyring
         self._cipher = cipher
 
-    async def open_records(self, records: Sequence[bytes]) -> list[dict[str, Any]]:
+    async def open(self, records: Sequence[bytes]) -> list[dict[str, Any]]:
         """Each record's content as `unseal` shows it. Raises `KeyUnavailableError`."""
         contents = [json.loads(record) for record in records]
         subjects = {subject for content in contents if (subject := subject_of(content)) is not None}

@@ -20,6 +20,10 @@ from servicekit.metrics import Metrics
 GRACE = timedelta(minutes=10)
 """How long a number may be late: reports overtake each other, and outboxes are swept in between."""
 
+ALARMED_FOR = timedelta(days=7)
+"""How long a gap is counted for the alarm: a loss is told of, and does not hide the next one for
+ever. The report names it as long as there are records beside it."""
+
 MAX_GAPS = 1_000
 """Of one state, which is one item. With more, it is not moved on until some are closed."""
 
@@ -92,15 +96,15 @@ class Reconciler:
         self._clock = clock
 
     async def run(self) -> int:
-        """Records the metric `Gaps`, of those older than the grace period, and returns it."""
+        """Records the metric `Gaps`, of those from `GRACE` to `ALARMED_FOR` old, and returns it."""
         overdue = 0
         for state in await self._producers.all():
             current = await self._completeness.current(state, most_gaps=MAX_GAPS)
             if current != state:
                 # Another run that was faster has seen the same.
                 await self._producers.save(current)
-            latest = self._clock() - GRACE
-            overdue += sum(gap.before <= latest for gap in current.gaps)
+            now = self._clock()
+            overdue += sum(GRACE <= now - gap.before <= ALARMED_FOR for gap in current.gaps)
         await self._metrics.put({"Gaps": float(overdue)})
         return overdue
 

@@ -30,7 +30,7 @@ from functions.audit.domain.batches import Batch
 from functions.audit.domain.errors import ForkError, SealingError
 from functions.audit.domain.models import Checkpoint, Head, Marker, Position
 from functions.audit.domain.ports import EvidenceStore, Ledger, Signer
-from functions.audit.domain.tiles import TileError
+from functions.audit.domain.tiles import TileError, TileReader
 from servicekit.clock import Clock
 
 BATCH_SIZE = 10_000
@@ -78,6 +78,7 @@ class Sealer:
     ) -> None:
         self._ledger = ledger
         self._evidence = evidence
+        self._tiles = TileReader(evidence)
         self._signer = signer
         self._log_name = log_name
         self._clock = clock
@@ -129,7 +130,7 @@ class Sealer:
 
     async def _new_batch(self, size: int, up_to: datetime) -> Batch | None:
         while markers := await self._ledger.pending(up_to, self._batch_size):
-            fresh = await self._not_sealed(markers)
+            fresh = await self._not_sealed(markers, size)
             if fresh:
                 batch = batches.batch_of(size, self._clock(), fresh)
                 if await self._evidence.create(batches.name_of(size), batches.encode(batch)):
@@ -137,31 +138,45 @@ class Sealer:
                 return await self._existing_batch(size)
         return None
 
-    async def _not_sealed(self, markers: Sequence[Marker]) -> list[Marker]:
-        """One marker of each record that has no place yet; removes those that say nothing new.
+    async def _not_sealed(self, markers: Sequence[Marker], size: int) -> list[Marker]:
+        """One marker of each record that the log lacks; removes those that say nothing new.
 
         Another record under an id that is taken is not one of these: it is sealed in its turn.
         """
         distinct: dict[str, Marker] = {}
         for marker in markers:
             distinct.setdefault(marker.event_id, marker)
-        places = await self._ledger.leaves(list(distinct))
+        held = await self._held(list(distinct), size)
         fresh = [
-            marker
-            for marker in distinct.values()
-            if marker.event_id not in places
-            or places[marker.event_id].leaf_hash != marker.leaf_hash
+            marker for marker in distinct.values() if held.get(marker.event_id) != marker.leaf_hash
         ]
-        kept = set(fresh)
         useless = [
             Position(marker.accepted_at, marker.event_id)
             for marker in markers
-            if marker not in kept and distinct[marker.event_id].leaf_hash == marker.leaf_hash
+            if held.get(marker.event_id) == marker.leaf_hash
+            or _repeats(marker, distinct[marker.event_id])
         ]
         if useless:
             _logger.warning("markers without need", extra={"count": len(useless)})
             await self._ledger.settle([], useless)
         return fresh
+
+    async def _held(self, event_ids: Sequence[str], size: int) -> dict[str, bytes]:
+        """Leaf hashes that the log of `size` has of these records.
+
+        The ledger says where to look; only the tiles say what is there.
+        """
+        places = (await self._ledger.leaves(event_ids)).values()
+        leaves = [leaf for leaf in places if 0 <= leaf.index < size]
+        try:
+            read = await self._tiles.load(((leaf.index, leaf.index + 1) for leaf in leaves), size)
+        except TileError as error:
+            raise ForkError(str(error)) from None
+        return {
+            leaf.event_id: leaf.leaf_hash
+            for leaf in leaves
+            if read(0, leaf.index) == leaf.leaf_hash
+        }
 
     async def _batch_at(self, size: int) -> Batch | None:
         content = await self._evidence.read(batches.name_of(size))
@@ -251,6 +266,10 @@ class Sealer:
             raise ForkError(f"{name} is gone")
         await self._check_checkpoint(name, content, head.size, head.root)
         return content.decode()
+
+
+def _repeats(marker: Marker, first: Marker) -> bool:
+    return marker.accepted_at != first.accepted_at and marker.leaf_hash == first.leaf_hash
 
 
 async def _bounded(works: Iterable[Coroutine[Any, Any, None]]) -> None:

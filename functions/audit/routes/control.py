@@ -19,12 +19,12 @@ from servicekit.identity import require_caller
 routes = signed_router()
 
 
-def _service(request: Request) -> ControlService:
+async def _service(request: Request) -> ControlService:
     dependencies: Control = request.app.state.dependencies
     return dependencies.service
 
 
-def _operation(request: Request) -> Operation:
+async def _operation(request: Request) -> Operation:
     context = current_context()
     return Operation(
         require_caller(request.scope).principal, context.request_id if context else None

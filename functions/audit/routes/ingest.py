@@ -39,22 +39,27 @@ class _AnyBatch(WireModel):
 class Reporter:
     """Who reports, and under which Idempotency-Key."""
 
-    def __init__(self, request: Request) -> None:
-        self.principal = require_caller(request.scope).principal
-        self._key = _idempotency_key(request)
+    def __init__(self, principal: str, key: str | None) -> None:
+        self.principal = principal
+        self._key = key
 
     def event_id(self, given: str | None, index: int = 0) -> str:
         """The id of one of the request's events."""
         return choose_event_id(given, self._key, self.principal, index)
 
 
-def _service(request: Request) -> IngestService:
+# Asynchronous: FastAPI sends what is not to a thread.
+async def _service(request: Request) -> IngestService:
     dependencies: Ingest = request.app.state.dependencies
     return dependencies.service
 
 
+async def _reporter(request: Request) -> Reporter:
+    return Reporter(require_caller(request.scope).principal, _idempotency_key(request))
+
+
 ServiceDep = Annotated[IngestService, Depends(_service)]
-ReporterDep = Annotated[Reporter, Depends(Reporter)]
+ReporterDep = Annotated[Reporter, Depends(_reporter)]
 
 
 def create_app(dependencies: Ingest) -> FastAPI:

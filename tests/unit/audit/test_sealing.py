@@ -194,7 +194,7 @@ async def test_killed_again_and_again_among_rivals(seed):
     log = half_full()
 
     async def seal():
-        for _ in range(8):
+        for _ in range(6):
             interruptions = Interruptions(
                 chance, kill_at=chance.randrange(1, 60), after=chance.random() < 0.5
             )
@@ -244,6 +244,27 @@ async def test_a_marker_that_comes_back_is_removed_and_not_sealed():
     log.state.markers.update(markers)
     assert (await log.sealer().run(log.now)).sealed == 0
     await check_log(log)
+
+
+@pytest.mark.parametrize("index", [-1, 2, 5, 500])
+async def test_a_place_that_someone_made_up_keeps_no_record_out_of_the_log(index):
+    log = MemoryLog()
+    log.accept_many(5)
+    await log.seal()
+    record = log.accept("victim")
+    log.state.leaves["victim"] = Leaf(index, "victim", merkle.leaf_hash(record))
+    assert await log.seal() == 6
+    await check_log(log)
+
+
+async def test_a_tile_that_is_gone_where_a_place_points_is_a_fork():
+    log = MemoryLog()
+    log.accept_many(300)
+    markers = dict(log.state.markers)
+    await log.seal()
+    log.state.markers.update(markers)
+    del log.objects["tile/0/000"]
+    assert (await log.sealer().run(log.now)).forks == 1
 
 
 async def test_two_markers_of_one_record_are_one_leaf():
@@ -372,7 +393,7 @@ async def test_an_object_between_being_and_not_being_is_tried_again():
 
 async def test_writes_at_once_are_bounded():
     log = MemoryLog()
-    log.accept_many(10_000)
+    log.accept_many(6_000)
     running = most = 0
 
     class Counting(MemoryEvidence):

@@ -1,0 +1,112 @@
+"""The audit sink's apps serve the operations of the contract, and no others."""
+
+import re
+from typing import Any, cast
+
+import pytest
+from fastapi import FastAPI
+
+from contracts.audit import v1
+from contracts.audit.operations import AUDIT_V1
+from contracts.operation import MAX_IDEMPOTENCY_KEY_LENGTH, Operation
+from functions.audit.domain.dependencies import Control, Ingest, Query
+from functions.audit.routes import control, ingest, query
+from servicekit import idempotency
+from tests.contract.reading import errors_of, limits
+
+BY_ROUTE = {(operation.method, operation.path): operation for operation in AUDIT_V1.operations}
+OPERATIONS = pytest.mark.parametrize(
+    "operation", AUDIT_V1.operations, ids=lambda operation: operation.operation_id
+)
+
+
+def documents() -> dict[str, dict[str, Any]]:
+    apps: dict[str, FastAPI] = {
+        "ingest": ingest.create_app(cast("Ingest", None)),
+        "control": control.create_app(cast("Control", None)),
+        "query": query.create_app(cast("Query", None)),
+    }
+    return {name: app.openapi()["paths"] for name, app in apps.items()}
+
+
+@pytest.fixture(scope="module")
+def described() -> dict[tuple[str, str], dict[str, Any]]:
+    """What FastAPI itself reads from the routes of all apps."""
+    return {
+        (method, path): route
+        for paths in documents().values()
+        for path, item in paths.items()
+        for method, route in item.items()
+    }
+
+
+def test_every_operation_is_served_by_one_app() -> None:
+    served = [
+        (method, path)
+        for paths in documents().values()
+        for path, item in paths.items()
+        for method in item
+    ]
+    assert sorted(served) == sorted(BY_ROUTE)
+
+
+def test_what_records_and_what_controls_is_apart() -> None:
+    tags: dict[str, set[str]] = {}
+    for name, paths in documents().items():
+        for path, item in paths.items():
+            for method in item:
+                tags.setdefault(name, set()).add(BY_ROUTE[method, path].tag)
+    assert tags["ingest"] == {"ingest"}
+    assert tags["control"] == {"control"}
+
+
+@OPERATIONS
+def test_parameters_are_read_as_written(
+    operation: Operation, described: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    route = described[operation.method, operation.path]
+    read = {
+        parameter["name"]: (parameter["required"], limits(parameter["schema"]))
+        for parameter in route.get("parameters", ())
+        if parameter["in"] == "query"
+    }
+    assert read == {p.name: (p.required, limits(p.schema)) for p in operation.query}
+
+
+@OPERATIONS
+def test_names_are_those_of_the_contract(
+    operation: Operation, described: dict[tuple[str, str], dict[str, Any]]
+) -> None:
+    route = described[operation.method, operation.path]
+    assert re.match(rf"{operation.operation_id}_", route["operationId"])
+
+
+def test_limits_of_the_kit_are_those_of_the_contract() -> None:
+    assert idempotency.MAX_KEY_LENGTH == MAX_IDEMPOTENCY_KEY_LENGTH
+    assert v1.MAX_SEQUENCE == 2**53 - 1
+
+
+def test_every_status_of_the_services_errors_is_documented() -> None:
+    documented = {status for operation in AUDIT_V1.operations for status in operation.errors}
+    statuses = {kind.status for kind in errors_of(("servicekit", "functions.audit"))} - {405}
+    assert statuses <= documented
+
+
+@OPERATIONS
+def test_what_any_call_may_answer_is_documented(operation: Operation) -> None:
+    # A reserved header, what nobody foresaw; no identity, a refusal of the gateway's; bodies; keys.
+    statuses = {400, 500}
+    statuses |= {401, 403} if operation.signed else set()
+    statuses |= {413, 415} if operation.method == "post" else set()
+    statuses |= {422} if operation.body else set()
+    # An event of a batch has its conflict in its own result.
+    keyed = operation.idempotent_by_key and operation.operation_id != "record_batch"
+    statuses |= {409} if keyed else set()
+    assert statuses <= set(operation.errors)
+
+
+def test_error_codes_are_told_apart() -> None:
+    titles: dict[str, set[tuple[int, str]]] = {}
+    for kind in errors_of(("servicekit", "functions.audit")):
+        titles.setdefault(kind.code, set()).add((kind.status, kind.title))
+    assert {code: kinds for code, kinds in titles.items() if len(kinds) > 1} == {}
