@@ -43,13 +43,12 @@ class Templates:
         }
 
     def resources(self, kind: str, stack: str | None = None) -> dict[str, dict[str, Any]]:
-        """Resources of a CloudFormation type by logical id."""
-        chosen = [self.stacks[stack]] if stack else self.stacks.values()
+        """Resources of a CloudFormation type by logical id; those of all stacks by `stack/id`."""
         return {
-            name: resource
-            for template in chosen
+            name if stack else f"{owner}/{name}": resource
+            for owner, template in self.stacks.items()
             for name, resource in template["Resources"].items()
-            if resource["Type"] == kind
+            if stack in {None, owner} and resource["Type"] == kind
         }
 
 

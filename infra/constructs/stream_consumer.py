@@ -8,7 +8,6 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_lambda_event_sources as event_sources
 from constructs import Construct
 
-from infra.constructs.permissions import send
 from infra.constructs.python_function import PythonFunction
 from infra.constructs.service_table import ServiceTable
 from infra.constructs.work_queue import FailureQueue
@@ -38,13 +37,11 @@ class StreamConsumer(Construct):
     ) -> None:
         super().__init__(scope, construct_id)
         self.failures = FailureQueue(self, "Failures", name=f"{function.name}-failures")
-        arn = readable_stream(table, function)
-        function.role.add_to_policy(send("Failures", self.failures.queue))
         lambda_.EventSourceMapping(
             self,
             "Mapping",
             target=function.alias,
-            event_source_arn=arn,
+            event_source_arn=readable_stream(table, function),
             # What was stored while a first deployment was under way counts too.
             starting_position=lambda_.StartingPosition.TRIM_HORIZON,
             filters=[{"pattern": Stack.of(self).to_json_string(dict(one))} for one in filters],

@@ -1,17 +1,21 @@
 """The REST API as API Gateway sees it."""
 
+import fnmatch
 import json
 
 import pytest
 
 from infra import routes
+from infra.constructs.service_api import RouteGroup, resource_policy
 
-AI = routes.load("ai.v1")
+ROUTES = {service: routes.load(f"{service}.v1") for service in ("ai", "audit")}
+AI = ROUTES["ai"]
+SERVICES = pytest.mark.parametrize("service", list(ROUTES))
 
 
-def methods(templates):
+def methods(templates, service="ai"):
     """(verb, path) -> properties, paths rebuilt from the tree of resources."""
-    template = templates.stacks["ai"]["Resources"]
+    template = templates.stacks[service]["Resources"]
 
     def path(reference):
         if "Fn::GetAtt" in reference:
@@ -28,12 +32,15 @@ def methods(templates):
     }
 
 
-def test_the_routes_are_those_of_the_contract(templates):
-    assert set(methods(templates)) == {(route.method, route.path) for route in AI}
+@SERVICES
+def test_the_routes_are_those_of_the_contract(templates, service):
+    expected = {(route.method, route.path) for route in ROUTES[service]}
+    assert set(methods(templates, service)) == expected
 
 
-def test_all_but_health_are_signed(templates):
-    for (verb, path), method in methods(templates).items():
+@SERVICES
+def test_all_but_health_are_signed(templates, service):
+    for (verb, path), method in methods(templates, service).items():
         expected = "NONE" if (verb, path) == ("GET", "/health") else "AWS_IAM"
         assert method["AuthorizationType"] == expected, path
 
@@ -61,34 +68,128 @@ def test_the_local_cloud_keeps_the_authorization_of_streamed_methods(prod, local
             assert method.get(part) == twin.get(part)
 
 
-def test_requests_are_validated(templates):
-    for (verb, path), method in methods(templates).items():
+@SERVICES
+def test_requests_are_validated(templates, service):
+    bodies = {(route.method, route.path) for route in ROUTES[service] if route.has_body}
+    assert bodies
+    for (verb, path), method in methods(templates, service).items():
         assert "RequestValidatorId" in method, path
-        if verb in {"POST", "PATCH", "PUT"}:
-            assert "application/json" in method["RequestModels"], path
+        assert ("RequestModels" in method) == ((verb, path) in bodies), path
+
+
+def test_what_a_query_must_say_is_validated(templates):
     created = methods(templates)["POST", "/api/v1/sessions"]
     assert created["RequestParameters"] == {"method.request.querystring.user_id": True}
 
 
-def test_the_resource_policy_denies_all_but_the_named_roles(prod):
-    (api,) = prod.resources("AWS::ApiGateway::RestApi").values()
+def policy_of(templates, service):
+    (api,) = templates.resources("AWS::ApiGateway::RestApi", service).values()
     assert api["Properties"]["EndpointConfiguration"]["Types"] == ["REGIONAL"]
-    opened, denied = api["Properties"]["Policy"]["Statement"]
+    return api["Properties"]["Policy"]["Statement"]
+
+
+def may_call(statements, role, route):
+    """Whether the resource policy lets a role of the account through to a route."""
+    path = f"/live/{route.method}{route.path}"
+    for statement in statements:
+        resources = statement["Resource"]
+        patterns = [resources] if isinstance(resources, str) else resources
+        if statement["Effect"] != "Deny" or not any(
+            fnmatch.fnmatchcase(path, pattern.removeprefix("execute-api:")) for pattern in patterns
+        ):
+            continue
+        condition = statement.get("Condition")
+        if condition is None:
+            return False
+        callers = [
+            arn["Fn::Join"][1][-1].removeprefix(":role/")
+            for arn in condition["StringNotLike"]["aws:PrincipalArn"]
+        ]
+        if not any(fnmatch.fnmatchcase(role, caller) for caller in callers):
+            return False
+    return True
+
+
+@SERVICES
+def test_everyone_reaches_health_and_nothing_else(prod, service):
+    opened, *denied = policy_of(prod, service)
     assert opened["Effect"] == "Allow"
     assert opened["Resource"] == "execute-api:/live/GET/health"
-    assert denied["Effect"] == "Deny"
-    assert denied["Principal"] == {"AWS": "*"}
-    covered = [pattern.removeprefix("execute-api:/*/*") for pattern in denied["Resource"]]
+    for statement in denied:
+        assert statement["Effect"] == "Deny"
+        assert statement["Principal"] == {"AWS": "*"}
+    for route in ROUTES[service]:
+        assert may_call(denied, "stranger", route) == (not route.signed), route.path
+
+
+def test_the_ai_service_is_called_by_projectflow(prod):
     for route in AI:
-        below = any(
-            route.path == pattern or route.path.startswith(pattern.removesuffix("*"))
-            for pattern in covered
+        for role in ("projectflow-api", "projectflow-stream"):
+            assert may_call(policy_of(prod, "ai"), f"santaclaude-prod-{role}", route)
+
+
+@pytest.mark.parametrize(
+    ("role", "reports", "reads"),
+    [
+        ("projectflow-api", True, True),
+        ("projectflow-stream", True, False),
+        ("ai-audit", True, False),
+        ("messaging-outbox", True, False),
+        ("browser-api", True, False),
+        ("ai-api", False, False),
+        ("audit-query", False, False),
+    ],
+)
+def test_who_may_report_and_who_may_read(prod, role, reports, reads):
+    statements = policy_of(prod, "audit")
+    for route in ROUTES["audit"]:
+        if not route.signed:
+            continue
+        expected = reads
+        if route.collection in {"flush", "subjects"}:
+            # Operators' alone: there are none unless the deployment names some.
+            expected = False
+        elif route.method == "POST" and route.collection == "events":
+            expected = reports
+        assert may_call(statements, f"santaclaude-prod-{role}", route) == expected, route.path
+
+
+def test_an_operator_may_call_every_route(local):
+    for service, known in ROUTES.items():
+        for route in known:
+            assert may_call(policy_of(local, service), "local-operator", route)
+
+
+def test_each_route_goes_to_its_function(templates):
+    for (verb, path), method in methods(templates, "audit").items():
+        function = "Query"
+        if verb == "POST" and path.startswith("/api/v1/events"):
+            function = "Ingest"
+        elif path.startswith(("/api/v1/flush", "/api/v1/subjects")):
+            function = "Control"
+        assert f"{function}FunctionLive" in json.dumps(method["Integration"]["Uri"]), path
+
+
+def group(*paths, callers=("a",)):
+    made = [
+        routes.Route(
+            method="GET", path=path, streamed=False, signed=True, has_body=False, required_query=()
         )
-        assert below == route.signed, route.path
-    callers = json.dumps(denied["Condition"]["StringNotLike"]["aws:PrincipalArn"])
-    assert "role/santaclaude-prod-projectflow-api" in callers
-    assert "role/santaclaude-prod-projectflow-stream" in callers
-    assert callers.count(":role/") == 2
+        for path in paths
+    ]
+    return RouteGroup(routes=made, function=None, callers=callers)
+
+
+def test_routes_that_a_star_would_confuse_are_refused():
+    groups = [group("/x/{id}"), group("/x/{id}/secret", callers=("b",))]
+    with pytest.raises(ValueError, match="secret also matches"):
+        resource_policy(groups)
+    resource_policy([group("/x/{id}"), group("/y/{id}", callers=("b",))])
+
+
+def test_a_policy_that_api_gateway_would_refuse_is_refused_here():
+    with pytest.raises(ValueError, match="8192 are allowed"):
+        resource_policy([group("/x", callers=[f"role-{n:050}" for n in range(40)])])
 
 
 def test_stages_log_throttle_and_trace(templates):
@@ -117,6 +218,7 @@ def test_the_gateways_own_errors_are_problems(templates):
         assert set(problem) == {"type", "title", "status", "detail", "code", "request_id"}
 
 
+@SERVICES
 @pytest.mark.parametrize("path", ["/health", "/ready"])
-def test_operational_routes_are_there(prod, path):
-    assert ("GET", path) in methods(prod)
+def test_operational_routes_are_there(prod, service, path):
+    assert ("GET", path) in methods(prod, service)

@@ -3,8 +3,11 @@
 import importlib
 import json
 
+import pytest
+
 from functions.ai.domain.chat import MAX_ANSWER_SECONDS
 from infra import web_adapter
+from infra.bundles import ROOT
 
 # Functions of the app by the last part of their name, with the settings model each reads.
 SETTINGS = {
@@ -12,19 +15,41 @@ SETTINGS = {
     "ai-stream": ("functions.ai.settings", "StreamSettings"),
     "ai-audit": ("functions.ai.settings", "AuditSettings"),
     "ai-request-context": None,
+    **{
+        f"audit-{name}": ("functions.audit.settings", model)
+        for name, model in {
+            "archiver": "ArchiverSettings",
+            "cold": "ColdSettings",
+            "control": "ControlSettings",
+            "exporter": "ExporterSettings",
+            "ingest": "IngestSettings",
+            "intake": "IngestSettings",
+            "query": "QuerySettings",
+            "reconciler": "ReconcilerSettings",
+            "sealer": "SealerSettings",
+            "watcher": "WatcherSettings",
+        }.items()
+    },
 }
 
 
-def functions(templates):
+def functions(templates, stack=None):
     return {
         resource["Properties"]["FunctionName"].split("-", 2)[2]: (name, resource["Properties"])
-        for name, resource in templates.resources("AWS::Lambda::Function").items()
+        for name, resource in templates.resources("AWS::Lambda::Function", stack).items()
     }
 
 
 def test_functions_are_those_known_here(prod, local):
     assert set(functions(local)) == set(SETTINGS)
     assert set(functions(prod)) == set(SETTINGS) - {"ai-request-context"}
+
+
+def test_every_handler_is_there(templates):
+    for name, (_, function) in functions(templates).items():
+        if SETTINGS[name] and not function["Handler"].endswith(".sh"):
+            module = function["Handler"].removesuffix(".handler").replace(".", "/")
+            assert (ROOT / f"{module}.py").is_file(), name
 
 
 def test_the_environment_is_what_the_settings_model_reads(templates):
@@ -39,14 +64,15 @@ def test_the_environment_is_what_the_settings_model_reads(templates):
         assert given - set(web_adapter.environment()) == read, name
 
 
-def test_defaults(templates):
+@pytest.mark.parametrize("stack", ["ai", "audit"])
+def test_defaults(templates, stack):
     aliases = {
         alias["Properties"]["FunctionName"]["Ref"]: alias["Properties"]["Name"]
-        for alias in templates.resources("AWS::Lambda::Alias").values()
+        for alias in templates.resources("AWS::Lambda::Alias", stack).values()
     }
-    groups = templates.resources("AWS::Logs::LogGroup")
+    groups = templates.resources("AWS::Logs::LogGroup", stack)
     roles = set()
-    for name, (logical_id, function) in functions(templates).items():
+    for name, (logical_id, function) in functions(templates, stack).items():
         assert function["Runtime"] == "python3.13"
         assert function["Architectures"] == ["arm64"]
         assert function["TracingConfig"] == {"Mode": "Active"}
@@ -57,7 +83,7 @@ def test_defaults(templates):
         assert group["LogGroupName"] == f"/aws/lambda/{function['FunctionName']}"
         roles.add(json.dumps(function["Role"]))
         assert len(function.get("Layers", [])) <= 5, name
-    assert len(roles) == len(functions(templates)), "a role serves two functions"
+    assert len(roles) == len(functions(templates, stack)), "a role serves two functions"
 
 
 def test_every_log_group_forgets(templates):

@@ -10,6 +10,77 @@ STREAM = {
     f"dynamodb:{action}"
     for action in ("DescribeStream", "GetRecords", "GetShardIterator", "ListStreams")
 }
+# What CDK grants for a failure destination.
+FAILURES = {f"sqs:{action}" for action in ("GetQueueAttributes", "GetQueueUrl", "SendMessage")}
+METRICS = {"cloudwatch:PutMetricData"}
+QUEUE = {
+    f"sqs:{action}"
+    for action in (
+        "ChangeMessageVisibility",
+        "DeleteMessage",
+        "GetQueueAttributes",
+        "ReceiveMessage",
+    )
+}
+
+
+def dynamodb(*actions):
+    return {f"dynamodb:{action}" for action in actions}
+
+
+def s3(*actions):
+    return {f"s3:{action}" for action in actions}
+
+
+STORING = dynamodb("BatchGetItem", "GetItem", "PutItem") | {"kms:Decrypt", "kms:GenerateDataKey"}
+READING = dynamodb("BatchGetItem", "GetItem", "Query")
+AUDIT = {
+    f"audit-{name}": actions | LOGS | TRACES
+    for name, actions in {
+        "ingest": STORING,
+        "intake": STORING | QUEUE,
+        "query": READING
+        | dynamodb("PutItem")
+        | s3("GetObject", "ListBucket")
+        | {"kms:Decrypt", "kms:GetPublicKey", "lambda:InvokeFunction", "sqs:SendMessage"}
+        | METRICS,
+        "control": dynamodb("DeleteItem", "GetItem") | {"lambda:InvokeFunction", "sqs:SendMessage"},
+        "sealer": dynamodb("BatchGetItem", "BatchWriteItem", "GetItem", "PutItem", "Query")
+        | s3("GetObject", "ListBucket", "PutObject")
+        | {"kms:GetPublicKey", "kms:Sign"}
+        | METRICS,
+        "archiver": STREAM | FAILURES | {"firehose:PutRecordBatch"},
+        "watcher": STREAM | FAILURES | METRICS,
+        "cold": s3("GetObject", "ListBucket"),
+        "exporter": READING
+        | dynamodb("PutItem")
+        | METRICS
+        | s3(
+            "AbortMultipartUpload",
+            "GetBucketLocation",
+            "GetObject",
+            "ListBucket",
+            "ListMultipartUploadParts",
+            "PutObject",
+        )
+        | QUEUE
+        | {"athena:GetQueryExecution", "athena:StartQueryExecution", "kms:GetPublicKey"}
+        | {"glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"},
+        "reconciler": dynamodb("GetItem", "PutItem", "Query") | METRICS,
+    }.items()
+} | {
+    "audit-sealer-schedule": {"lambda:InvokeFunction"},
+    "audit-reconciler-schedule": {"lambda:InvokeFunction"},
+    "audit-archive-delivery": s3(
+        "AbortMultipartUpload",
+        "GetBucketLocation",
+        "GetObject",
+        "ListBucket",
+        "ListBucketMultipartUploads",
+        "PutObject",
+    )
+    | {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions", "logs:PutLogEvents"},
+}
 ALLOWED = {
     "ai-api": TABLE | {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} | LOGS | TRACES,
     "ai-stream": TABLE
@@ -17,6 +88,7 @@ ALLOWED = {
     | TRACES
     | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"},
     "ai-request-context": LOGS | TRACES,
+    **AUDIT,
     "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
     | {"dynamodb:BatchWriteItem", "execute-api:Invoke", "ssm:GetParameter"}
     | {"cloudwatch:PutMetricData"}
@@ -33,7 +105,18 @@ WILDCARDS = {
     "bedrock:InvokeModelWithResponseStream": "the account's model access decides which models",
     "bedrock:ConverseStream": "MiniStack's name for InvokeModelWithResponseStream",
     "execute-api:Invoke": "the local operator may call every route of the API",
+    "cloudwatch:PutMetricData": "takes no resource; a condition names the namespace",
+    "dynamodb:ListStreams": "takes no resource",
+    **dict.fromkeys(
+        s3("AbortMultipartUpload", "GetObject", "ListMultipartUploadParts", "PutObject"),
+        "objects of a bucket, by the beginning or end of their names",
+    ),
+    "logs:PutLogEvents": "Firehose's streams in its own log group",
 }
+
+
+# Who may take a role on, by the last part of its name; Lambda takes on the others.
+SERVICES = {"schedule": "scheduler", "delivery": "firehose"}
 
 
 def as_list(value):
@@ -42,20 +125,22 @@ def as_list(value):
 
 def statements(templates):
     """(role name, statement) of every policy; the role by name or logical id."""
-    roles = {
-        logical_id: role["Properties"].get("RoleName", logical_id)
-        for logical_id, role in templates.resources("AWS::IAM::Role").items()
-    }
-    for policy in templates.resources("AWS::IAM::Policy").values():
-        properties = policy["Properties"]
-        for role in properties["Roles"]:
-            name = roles[role["Ref"]] if isinstance(role, dict) else role
-            for statement in properties["PolicyDocument"]["Statement"]:
-                yield name, statement
+    for stack in templates.stacks:
+        roles = templates.resources("AWS::IAM::Role", stack)
+        for policy in templates.resources("AWS::IAM::Policy", stack).values():
+            properties = policy["Properties"]
+            for role in properties["Roles"]:
+                name = (
+                    roles[role["Ref"]]["Properties"].get("RoleName", role["Ref"])
+                    if isinstance(role, dict)
+                    else role
+                )
+                for statement in properties["PolicyDocument"]["Statement"]:
+                    yield name, statement
 
 
 def test_actions_are_explicit_and_listed(templates):
-    seen = set()
+    seen = {}
     for role, statement in statements(templates):
         actions = set(as_list(statement["Action"]))
         assert not any("*" in action for action in actions), role
@@ -65,8 +150,10 @@ def test_actions_are_explicit_and_listed(templates):
             continue
         short = role.split("-", 2)[2]
         assert actions <= ALLOWED[short], (role, actions - ALLOWED[short])
-        seen.add(short)
-    assert {"ai-api", "ai-stream"} <= seen
+        seen.setdefault(short, set()).update(actions)
+    assert {"ai-api", "ai-stream"} <= set(seen)
+    for short, allowed in AUDIT.items():
+        assert seen[short] == allowed, short
 
 
 def test_resources_are_named_whole_but_for_those_with_a_reason(templates):
@@ -86,17 +173,24 @@ def test_a_service_touches_only_what_its_own_stack_holds(templates):
                 assert foreign not in text, (role, resource)
 
 
-def test_roles_trust_lambda_alone(templates):
+def test_roles_trust_one_service_alone(templates):
     local = "local-operator" in json.dumps(templates.stacks["foundation"])
-    for role in templates.resources("AWS::IAM::Role", "ai").values():
-        for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
-            principal = statement["Principal"]
-            if "AWS" in principal:
-                assert local
-                assert "role/local-operator" in json.dumps(principal)
-                assert role["Properties"]["RoleName"].endswith("-stream")
-            else:
-                assert principal == {"Service": "lambda.amazonaws.com"}
+    for stack in ("ai", "audit"):
+        for role in templates.resources("AWS::IAM::Role", stack).values():
+            name = role["Properties"]["RoleName"]
+            for statement in role["Properties"]["AssumeRolePolicyDocument"]["Statement"]:
+                principal = statement["Principal"]
+                if "AWS" in principal:
+                    assert local
+                    assert "role/local-operator" in json.dumps(principal)
+                    assert name.endswith("-stream")
+                else:
+                    kind = name.rpartition("-")[2]
+                    service = SERVICES.get(kind, "lambda")
+                    assert principal == {"Service": f"{service}.amazonaws.com"}
+                    if service != "lambda":
+                        account = statement["Condition"]["StringEquals"]["aws:SourceAccount"]
+                        assert account == {"Ref": "AWS::AccountId"}
 
 
 def test_actions_that_aws_does_not_have_stay_in_the_local_cloud(prod):

@@ -19,11 +19,15 @@ def test_stacks_know_each_other_by_parameters(templates):
         parameter["Properties"]["Name"]
         for parameter in templates.resources("AWS::SSM::Parameter").values()
     }
-    assert {name.split("/", 3)[3] for name in names} == {"ai/api-id", "ai/api-url"}
+    assert {name.split("/", 3)[3] for name in names} == {
+        f"{service}/{key}" for service in ("ai", "audit") for key in ("api-id", "api-url")
+    }
 
 
 def test_each_stack_has_layer_versions_of_its_own(templates):
     assert len(templates.resources("AWS::Lambda::LayerVersion", "ai")) == 3
+    # One more for DuckDB.
+    assert len(templates.resources("AWS::Lambda::LayerVersion", "audit")) == 4
 
 
 def test_tables_are_encrypted_recoverable_and_forget(templates):
@@ -31,9 +35,48 @@ def test_tables_are_encrypted_recoverable_and_forget(templates):
         properties = table["Properties"]
         assert properties["SSESpecification"] == {"SSEEnabled": True, "SSEType": "KMS"}
         assert properties["BillingMode"] == "PAY_PER_REQUEST"
+        if properties["TableName"].endswith("-audit-keys"):
+            continue
         assert properties["TimeToLiveSpecification"]["AttributeName"] == "expires_at"
         (replica,) = properties["Replicas"]
         assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
+
+
+def test_buckets_are_closed_encrypted_and_want_tls(templates):
+    policies = {
+        policy["Properties"]["Bucket"]["Ref"]: policy["Properties"]["PolicyDocument"]["Statement"]
+        for policy in templates.resources("AWS::S3::BucketPolicy", "audit").values()
+    }
+    for name, bucket in templates.resources("AWS::S3::Bucket", "audit").items():
+        properties = bucket["Properties"]
+        assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
+        (rule,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
+        assert rule["ServerSideEncryptionByDefault"]["SSEAlgorithm"] == "AES256"
+        assert {"Bool": {"aws:SecureTransport": "false"}} in [
+            statement.get("Condition")
+            for statement in policies[name]
+            if statement["Effect"] == "Deny"
+        ]
+        if not name.startswith("AccessLogs"):
+            assert properties["LoggingConfiguration"]["LogFilePrefix"]
+
+
+def test_queues_are_encrypted_and_want_tls(templates):
+    queues = templates.resources("AWS::SQS::Queue", "audit")
+    policies = [
+        (reference["Ref"], statement)
+        for policy in templates.resources("AWS::SQS::QueuePolicy", "audit").values()
+        for reference in policy["Properties"]["Queues"]
+        for statement in policy["Properties"]["PolicyDocument"]["Statement"]
+    ]
+    for name, queue in queues.items():
+        assert queue["Properties"]["SqsManagedSseEnabled"]
+        conditions = [
+            statement.get("Condition")
+            for policy, statement in policies
+            if policy == name and statement["Effect"] == "Deny"
+        ]
+        assert {"Bool": {"aws:SecureTransport": "false"}} in conditions
 
 
 @pytest.mark.parametrize(("environment", "kept"), [("prod", "Retain"), ("local", "Delete")])
@@ -43,6 +86,12 @@ def test_data_is_kept_in_production_alone(request, environment, kept):
         assert table["DeletionPolicy"] == kept
         (replica,) = table["Properties"]["Replicas"]
         assert replica["DeletionProtectionEnabled"] is (kept == "Retain")
+    for key in templates.resources("AWS::KMS::Key").values():
+        assert key["DeletionPolicy"] == kept
+    for name, bucket in templates.resources("AWS::S3::Bucket", "audit").items():
+        # Exports can be made again, and access logs are of no use without what was accessed.
+        passing = name.startswith(("Exported", "AccessLogs"))
+        assert bucket["DeletionPolicy"] == ("Delete" if passing else kept), name
 
 
 def test_acknowledgements_are_those_reviewed(templates):
@@ -81,3 +130,10 @@ def test_settings_come_from_the_context():
     assert loaded.operator_role_names == ("Admin", "Ops")
     assert loaded.additional_models == ("llama3.2:1b",)
     assert settings.load({}.get).environment == "dev"
+
+
+def test_only_the_local_cloud_has_an_endpoint():
+    endpoint = "http://127.0.0.1:4566"
+    assert settings.load({"env": "local", "endpoint": endpoint}.get).endpoint == endpoint
+    with pytest.raises(settings.InvalidSettingError, match="is on AWS"):
+        settings.load({"env": "dev", "endpoint": endpoint}.get)

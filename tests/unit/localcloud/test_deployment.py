@@ -95,6 +95,7 @@ def test_the_model_behind_bedrock_is_the_services_model(tmp_path):
     made = deployment.Deployment(settings, StateDirectory(tmp_path), None, Progress())
     assert made.context() == {
         "env": "local",
+        "endpoint": "http://127.0.0.1:4566",
         "default_model": "llama3.2:3b",
         "additional_models": "llama3.2:3b",
     }
