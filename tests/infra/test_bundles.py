@@ -14,6 +14,8 @@ from infra import bundles
 from infra.bundles import COMMON_LOCK, ROOT
 
 AI_LOCK = "functions/ai/requirements.txt"
+AUDIT_LOCK = "functions/audit/requirements.txt"
+COLD_LOCK = "functions/audit/cold-requirements.txt"
 # The Lambda runtime's own platform, and this machine's.
 PLATFORMS = {"lambda": bundles.LAMBDA, "native": bundles.NATIVE}
 
@@ -170,3 +172,18 @@ def test_zipped_code_is_small(tmp_path):
         for path in sorted((tmp_path / "code").rglob("*")):
             zipped.write(path, path.relative_to(tmp_path / "code"))
     assert archive.stat().st_size < 1_000_000
+
+
+def test_the_largest_function_fits_into_lambda(tmp_path):
+    """All layers of the function that holds DuckDB, unpacked: 250 MB are allowed.
+
+    https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html
+    """
+    for lock in (COMMON_LOCK, AUDIT_LOCK, COLD_LOCK):
+        provided = None if lock == COMMON_LOCK else COMMON_LOCK
+        bundle = bundles.DependencyBundle(lock, platform=bundles.LAMBDA, provided=provided)
+        bundle.build(tmp_path)
+    size = sum(path.stat().st_size for path in tmp_path.rglob("*") if path.is_file())
+    assert size < 150_000_000
+    for service in ("athena", "cloudwatch", "firehose", "kms", "lambda", "s3", "sqs", "ssm"):
+        assert (tmp_path / "python" / "botocore" / "data" / service).is_dir(), service
