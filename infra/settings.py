@@ -63,8 +63,9 @@ class DeploySettings:
     trust_local_operator: bool = False
     native_platform: bool = False
     bootstrap_roles: bool = True
-    # Conditions on s3:if-none-match and cloudwatch:namespace, keys that MiniStack does not know.
-    service_conditions: bool = True
+    # What policies may tell requests by: s3:if-none-match, cloudwatch:namespace, the workgroup of a
+    # running Athena query. MiniStack knows none of these.
+    request_details: bool = True
     # Where functions find the APIs of other services instead of at AWS's addresses.
     endpoint: str | None = None
 
@@ -101,7 +102,7 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         trust_local_operator=True,
         native_platform=True,
         bootstrap_roles=False,
-        service_conditions=False,
+        request_details=False,
         audit_archive_interval_seconds=0,
         # MiniStack asks for an action of this name, which AWS does not have.
         model_actions=("bedrock:ConverseStream",),

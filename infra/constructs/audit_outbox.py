@@ -69,7 +69,7 @@ class AuditOutbox(Construct):
                     actions=["execute-api:Invoke"],
                     resources=[_api("POST/api/v1/events/batch")],
                 ),
-                metrics(namespace, bound=settings.service_conditions),
+                metrics(namespace, bound=settings.request_details),
             ],
             failures=Reason.SWEPT,
         )

@@ -72,6 +72,7 @@ _RECORD_INDEXES = (*[_TERMS] * 9, ("accepted_at",))
 _PRODUCER_INDEX = "gsi10"
 _EXPORTS = ("EXPORT#*",)
 _PRODUCER_ITEMS = ("PRODUCERS",)
+_REPORTED = ("PENDING#*", *_PRODUCER_ITEMS)
 
 _COLUMNS: Mapping[str, str] = {
     "event_id": "string",
@@ -193,7 +194,7 @@ class AuditStack(EnvironmentStack):
             logs=logs,
             lock_mode=settings.audit_lock_mode,
             lock_days=settings.audit_lock_days,
-            demand_if_none_match=settings.service_conditions,
+            demand_if_none_match=settings.request_details,
             retain=settings.retain_data,
         ).bucket
         self._archived = PrivateBucket(
@@ -450,12 +451,12 @@ class AuditStack(EnvironmentStack):
     # updates or deletes there.
 
     def _metrics(self) -> iam.PolicyStatement:
-        return metrics(self._namespace, bound=self._settings.service_conditions)
+        return metrics(self._namespace, bound=self._settings.request_details)
 
     def _storing(self) -> list[iam.PolicyStatement]:
         return [
             items("Records", self._records.table, ("GetItem", "PutItem")),
-            items("Pending", self._ledger.table, ("PutItem",)),
+            items("Pending", self._ledger.table, ("PutItem",), partitions=_REPORTED),
             items("SubjectKeys", self._subjects, ("BatchGetItem", "GetItem", "PutItem")),
         ]
 
@@ -506,8 +507,13 @@ class AuditStack(EnvironmentStack):
             *self._reading_archive(),
             iam.PolicyStatement(
                 sid="Athena",
-                actions=["athena:GetQueryExecution", "athena:StartQueryExecution"],
+                actions=["athena:StartQueryExecution"],
                 resources=[self._workgroup.arn],
+            ),
+            iam.PolicyStatement(
+                sid="AthenaQueries",
+                actions=["athena:GetQueryExecution"],
+                resources=[self._workgroup.arn if self._settings.request_details else "*"],
             ),
             self._events.may("Catalogue", "GetDatabase", "GetPartitions", "GetTable"),
             # Athena reads and writes under the rights of its caller.

@@ -405,10 +405,23 @@ def test_an_overwrite_that_iam_cannot_forbid_raises_an_alarm(cloud, audit):
     assert {"RecordsOverwritten", "RecordsRemoved", "OldestPendingSeconds", "Gaps"} <= watched
 
 
-def test_who_may_report_and_who_may_read(cloud, audit):
+@pytest.fixture
+def sender(cloud):
+    """The AI service's sender, with every right that a policy of its own could give it."""
+    role = "santaclaude-local-ai-audit"
+    everything = {"Effect": "Allow", "Action": "execute-api:*", "Resource": "*"}
+    cloud.client("iam").put_role_policy(
+        RoleName=role,
+        PolicyName="everything",
+        PolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [everything]}),
+    )
+    yield cloud.signed(role)
+    cloud.client("iam").delete_role_policy(RoleName=role, PolicyName="everything")
+
+
+def test_who_may_report_and_who_may_read(cloud, audit, sender):
     stored = record(audit)
     url = cloud.execute_api("audit")
-    sender = cloud.signed("santaclaude-local-ai-audit")
     answer = httpx.post(f"{url}/api/v1/events", json=event(), auth=sender, timeout=60)
     assert answer.status_code == 201, answer.text
     assert answer.json()["reported_by"].endswith("santaclaude-local-ai-audit")
@@ -421,6 +434,7 @@ def test_who_may_report_and_who_may_read(cloud, audit):
     ):
         refused = httpx.request(method, f"{url}{path}", auth=sender, timeout=60)
         assert refused.status_code == 403, (path, refused.text)
+        assert "explicit deny in a resource-based policy" in refused.text
     problem(httpx.post(f"{url}/api/v1/events", json=event(), timeout=60), 403)
 
 

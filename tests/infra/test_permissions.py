@@ -112,6 +112,7 @@ WILDCARDS = {
         "objects of a bucket, by the beginning or end of their names",
     ),
     "logs:PutLogEvents": "Firehose's streams in its own log group",
+    "athena:GetQueryExecution": "MiniStack does not know the workgroup of a query",
 }
 
 
