@@ -1,4 +1,4 @@
-"""The audit sink: tables, buckets and keys, eleven functions and what starts them."""
+"""The audit sink: tables, buckets and keys, ten functions and what starts them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
