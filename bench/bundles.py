@@ -1,49 +1,116 @@
-"""The AI service's bundles on disk, for the measures that need them as they are deployed."""
+"""The services' bundles on disk, for the measures that need them as they are deployed."""
 
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from infra.bundles import COMMON_LOCK, Bundle, DependencyBundle, Platform, SourceBundle
 
-AI_LOCK = "functions/ai/requirements.txt"
-
-# As the deployed functions get it, but for the table, which no measure here reaches.
-ENVIRONMENT = {
+_EVERY_FUNCTION = {
     "AWS_REGION": "us-east-1",
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "ENVIRONMENT": "local",
-    "POWERTOOLS_SERVICE_NAME": "ai-service",
     "POWERTOOLS_LOG_LEVEL": "INFO",
-    "TABLE_NAME": "bench",
-    "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
-    "ADDITIONAL_MODELS": "",
-    "IDEMPOTENCY_WINDOW_SECONDS": "86400",
-    "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
-    "MODEL_IDLE_TIMEOUT_SECONDS": "60",
 }
 
 
-def bundles(platform: Platform) -> dict[str, Bundle]:
-    """By name: the function's code and its three layers."""
-    return {
-        "code": SourceBundle(("functions/ai", "contracts"), platform=platform),
-        "layer servicekit": SourceBundle(
-            ("layers/common/python/servicekit",), platform=platform, base="layers/common"
-        ),
-        "layer common dependencies": DependencyBundle(COMMON_LOCK, platform=platform),
-        "layer ai dependencies": DependencyBundle(AI_LOCK, platform=platform, provided=COMMON_LOCK),
-    }
+@dataclass(frozen=True)
+class Service:
+    """What one service is made of; `environment` has the variables of all its functions."""
+
+    name: str
+    locks: tuple[str, ...]
+    entrypoints: tuple[str, ...]
+    environment: Mapping[str, str]
+
+    def source(self, platform: Platform) -> SourceBundle:
+        """Its code, which all its functions share."""
+        return SourceBundle((f"functions/{self.name}", "contracts"), platform=platform)
+
+    def bundles(self, platform: Platform) -> dict[str, Bundle]:
+        """By name: its code and the layers of its functions."""
+        return {
+            "code": self.source(platform),
+            "layer servicekit": SourceBundle(
+                ("layers/common/python/servicekit",), platform=platform, base="layers/common"
+            ),
+            "layer common dependencies": DependencyBundle(COMMON_LOCK, platform=platform),
+            **{
+                f"layer {lock}": DependencyBundle(lock, platform=platform, provided=COMMON_LOCK)
+                for lock in self.locks
+            },
+        }
+
+    def build(self, folder: Path, platform: Platform) -> Iterator[tuple[str, Path]]:
+        """Build each bundle into a folder of its own; yields (name, folder)."""
+        for name, bundle in self.bundles(platform).items():
+            output = folder / name.replace(" ", "-").replace("/", "-")
+            output.mkdir(parents=True)
+            bundle.build(output)
+            yield name, output
 
 
-def build(folder: Path, platform: Platform) -> Iterator[tuple[str, Path]]:
-    """Build each bundle into a folder of its own; yields (name, folder)."""
-    for name, bundle in bundles(platform).items():
-        output = folder / name.replace(" ", "-")
-        output.mkdir(parents=True)
-        bundle.build(output)
-        yield name, output
+# As the deployed functions get it, but for names that no measure here reaches.
+AI = Service(
+    name="ai",
+    locks=("functions/ai/requirements.txt",),
+    entrypoints=("api", "audit", "stream"),
+    environment={
+        **_EVERY_FUNCTION,
+        "POWERTOOLS_SERVICE_NAME": "ai-service",
+        "TABLE_NAME": "bench",
+        "AUDIT_URL_PARAMETER": "/bench/audit/api-url",
+        "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
+        "ADDITIONAL_MODELS": "",
+        "IDEMPOTENCY_WINDOW_SECONDS": "86400",
+        "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
+        "MODEL_IDLE_TIMEOUT_SECONDS": "60",
+    },
+)
+AUDIT = Service(
+    name="audit",
+    locks=("functions/audit/requirements.txt", "functions/audit/cold-requirements.txt"),
+    entrypoints=(
+        "archive",
+        "cold",
+        "control",
+        "export",
+        "ingest",
+        "intake",
+        "query",
+        "reconcile",
+        "seal",
+        "watch",
+    ),
+    environment={
+        **_EVERY_FUNCTION,
+        "POWERTOOLS_SERVICE_NAME": "audit-sink-service",
+        "ARCHIVE_BUCKET": "bench",
+        "ATHENA_WORKGROUP": "bench",
+        "COLD_FUNCTION": "bench",
+        "DELIVERY_STREAM": "bench",
+        "EVIDENCE_BUCKET": "bench",
+        "EXPORTS_BUCKET": "bench",
+        "EXPORT_QUEUE_URL": "bench",
+        "GLUE_DATABASE": "bench",
+        "GLUE_TABLE": "bench",
+        "HOT_DAYS": "90",
+        "INTAKE_QUEUE_URL": "bench",
+        "KEYS_TABLE": "bench",
+        "LEDGER_TABLE": "bench",
+        "LOG_NAME": "bench",
+        "MASKED_KINDS": "email,phone,ssn,credit_card",
+        "RECORDS_TABLE": "bench",
+        "SEALER_FUNCTION": "bench",
+        "SEAL_INTERVAL_SECONDS": "60",
+        "SETTLE_SECONDS": "2",
+        "SIGNING_KEY_ID": "bench",
+        "WRAPPING_KEY_ID": "bench",
+    },
+)
+SERVICES = (AI, AUDIT)
 
 
 def zipped_size(folder: Path) -> int:

@@ -1,4 +1,4 @@
-"""CPU and memory of each AI function from process start to ready, from its bundles alone.
+"""CPU and memory of functions from process start to ready, from their bundles alone.
 
 What Lambda calls INIT, without the provider's SDK, which is loaded on first use. CPU time is of
 the whole process, so a busy machine changes it little; the median of several starts counts.
@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.bundles import ENVIRONMENT, build
+from bench.bundles import AI, AUDIT, Service
 from bench.figure import Figure
 from infra.bundles import NATIVE
 
@@ -24,11 +24,11 @@ _READY_SECONDS = 30.0
 _TICKS = os.sysconf("SC_CLK_TCK")
 _MEGABYTE = 1024.0
 
-_API = """
+_HANDLER = """
 import os
-import functions.ai.entrypoints.api as api
+import {module} as entrypoint
 
-api.handler
+entrypoint.handler
 times = os.times()
 status = open("/proc/self/status").read()
 print(times.user + times.system, status.split("VmHWM:")[1].split()[0])
@@ -36,32 +36,57 @@ print(times.user + times.system, status.split("VmHWM:")[1].split()[0])
 
 
 def measure() -> Iterator[Figure]:
-    """CPU seconds and resident megabytes of the API and of the streaming function."""
-    with tempfile.TemporaryDirectory() as name:
-        folders = dict(build(Path(name), NATIVE))
-        code = folders.pop("code")
-        layers = [str(folder / "python") for folder in folders.values()]
-        interpreter = _bare_interpreter(Path(name))
-        environment = {
-            **ENVIRONMENT,
-            "PATH": f"{interpreter.parent}{os.pathsep}{os.environ['PATH']}",
-            "PYTHONPATH": os.pathsep.join([*layers, str(code)]),
+    """CPU seconds and resident megabytes of the API functions and of the streaming function."""
+    with tempfile.TemporaryDirectory() as folder:
+        started = _Started(AI, Path(folder))
+        yield from _figures("ai-api", started.handler("api"), cpu=1.0)
+        yield from _figures("ai-stream", started.stream(), cpu=0.7, memory=60.0)
+    with tempfile.TemporaryDirectory() as folder:
+        started = _Started(AUDIT, Path(folder))
+        for entrypoint in ("ingest", "query", "control"):
+            yield from _figures(f"audit-{entrypoint}", started.handler(entrypoint), cpu=1.0)
+
+
+def _figures(
+    name: str, starts: list[tuple[float, float]], *, cpu: float, memory: float | None = None
+) -> Iterator[Figure]:
+    median = statistics.median(start[0] for start in starts)
+    yield Figure(f"{name}: CPU from process start to ready", median, "s", cpu)
+    yield Figure(f"{name}: memory when ready", max(start[1] for start in starts), "MB", memory)
+
+
+class _Started:
+    """Starts of one service's functions, seven of each."""
+
+    def __init__(self, service: Service, folder: Path) -> None:
+        folders = dict(service.build(folder, NATIVE))
+        self._service = service
+        self._folder = folder
+        self._code = folders.pop("code")
+        self._interpreter = _bare_interpreter(folder)
+        layers = [str(layer / "python") for layer in folders.values()]
+        self._environment = {
+            **service.environment,
+            "PATH": f"{self._interpreter.parent}{os.pathsep}{os.environ['PATH']}",
+            "PYTHONPATH": os.pathsep.join([*layers, str(self._code)]),
             "PYTHONNOUSERSITE": "1",
         }
-        starts = {
-            "API function": [_api(interpreter, code, environment) for _ in range(_STARTS)],
-            "streaming function": [
-                _stream(code, environment, Path(name) / f"{n}.sock") for n in range(_STARTS)
-            ],
-        }
-    for name, limit, memory in (
-        ("API function", 1.0, None),
-        ("streaming function", 0.7, 60.0),
-    ):
-        cpu = statistics.median(start[0] for start in starts[name])
-        resident = max(start[1] for start in starts[name])
-        yield Figure(f"{name}: CPU from process start to ready", cpu, "s", limit)
-        yield Figure(f"{name}: memory when ready", resident, "MB", memory)
+
+    def handler(self, entrypoint: str) -> list[tuple[float, float]]:
+        """CPU seconds and megabytes of a function with a Python handler."""
+        module = f"functions.{self._service.name}.entrypoints.{entrypoint}"
+        program = _HANDLER.format(module=module)
+        return [
+            _handler(self._interpreter, program, self._code, self._environment)
+            for _ in range(_STARTS)
+        ]
+
+    def stream(self) -> list[tuple[float, float]]:
+        """The same of the streaming function."""
+        return [
+            _stream(self._code, self._environment, self._folder / f"{n}.sock")
+            for n in range(_STARTS)
+        ]
 
 
 def _bare_interpreter(folder: Path) -> Path:
@@ -72,9 +97,11 @@ def _bare_interpreter(folder: Path) -> Path:
     return binary
 
 
-def _api(interpreter: Path, code: Path, environment: dict[str, str]) -> tuple[float, float]:
+def _handler(
+    interpreter: Path, program: str, code: Path, environment: dict[str, str]
+) -> tuple[float, float]:
     output = subprocess.run(
-        [interpreter, "-c", _API],
+        [interpreter, "-c", program],
         cwd=code,
         env=environment,
         capture_output=True,

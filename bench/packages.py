@@ -1,10 +1,10 @@
-"""Size of what is uploaded for the AI service's functions on AWS (arm64, Python 3.13)."""
+"""Size of what is uploaded for the services' functions on AWS (arm64, Python 3.13)."""
 
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.bundles import build, zipped_size
+from bench.bundles import SERVICES, zipped_size
 from bench.figure import Figure
 from infra.bundles import LAMBDA
 
@@ -12,8 +12,13 @@ _MEGABYTE = 1_000_000
 
 
 def measure() -> Iterator[Figure]:
-    """Zipped sizes; both AI functions share the code."""
-    with tempfile.TemporaryDirectory() as folder:
-        for name, path in build(Path(folder), LAMBDA):
-            limit = 1.0 if name == "code" else None
-            yield Figure(f"zipped {name}", zipped_size(path) / _MEGABYTE, "MB", limit)
+    """Zipped sizes; the functions of a service share the code, all services the common layers."""
+    seen = set()
+    for service in SERVICES:
+        with tempfile.TemporaryDirectory() as folder:
+            for name, path in service.build(Path(folder), LAMBDA):
+                title = f"zipped {name} of {service.name}" if name == "code" else f"zipped {name}"
+                if title not in seen:
+                    seen.add(title)
+                    limit = 1.0 if name == "code" else None
+                    yield Figure(title, zipped_size(path) / _MEGABYTE, "MB", limit)

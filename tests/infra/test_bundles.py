@@ -9,7 +9,7 @@ from pathlib import Path
 import environment
 import pytest
 
-from bench.bundles import ENVIRONMENT
+from bench.bundles import AI, SERVICES, Service
 from infra import bundles
 from infra.bundles import COMMON_LOCK, ROOT
 
@@ -29,7 +29,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def source(platform=bundles.NATIVE):
-    return bundles.SourceBundle(("functions/ai", "contracts"), platform=platform)
+    return AI.source(platform)
 
 
 def test_code_is_packages_with_bytecode_twice_the_same(tmp_path):
@@ -118,16 +118,16 @@ def test_wheels_are_the_targets(layers):
     assert not (folder / "bin").exists()
 
 
-def start(python: str, paths: list[Path]) -> None:
-    """Import both functions with `python`, with nothing but `paths` in reach."""
-    for module in ("api", "stream"):
+def start(service: Service, python: str, paths: list[Path]) -> None:
+    """Import the service's functions with `python`, with nothing but `paths` in reach."""
+    for module in service.entrypoints:
         code = (
             f"import sys; sys.path[:0] = {[str(path) for path in paths]!r}; "
-            f"import functions.ai.entrypoints.{module} as m; print(m.__file__)"
+            f"import functions.{service.name}.entrypoints.{module} as m; print(m.__file__)"
         )
         result = subprocess.run(
             [python, "-I", "-S", "-c", code],
-            env=ENVIRONMENT,
+            env=dict(service.environment),
             capture_output=True,
             text=True,
             check=False,
@@ -136,15 +136,22 @@ def start(python: str, paths: list[Path]) -> None:
         assert result.stdout.startswith(str(paths[0]))
 
 
-@pytest.mark.parametrize("layers", ["native"], indirect=True)
-def test_functions_start_from_their_bundles_alone(layers, tmp_path):
+EVERY_SERVICE = pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+
+
+@EVERY_SERVICE
+def test_every_entrypoint_is_started(service):
+    folder = ROOT / "functions" / service.name / "entrypoints"
+    found = {path.stem for path in folder.glob("*.py")} - {"__init__"}
+    assert set(service.entrypoints) == found
+
+
+@EVERY_SERVICE
+def test_functions_start_from_their_bundles_alone(service, tmp_path):
     """No package of this environment in reach: what is missing in a lock fails here."""
-    _, folder = layers
-    source().build(tmp_path)
-    bundles.SourceBundle(
-        ("layers/common/python/servicekit",), platform=bundles.NATIVE, base="layers/common"
-    ).build(tmp_path)
-    start(sys.executable, [tmp_path, tmp_path / "python", folder])
+    folders = dict(service.build(tmp_path, bundles.NATIVE))
+    code = folders.pop("code")
+    start(service, sys.executable, [code, *(folder / "python" for folder in folders.values())])
 
 
 def pythons() -> dict[str, str]:
@@ -157,16 +164,18 @@ def pythons() -> dict[str, str]:
     return found
 
 
+@EVERY_SERVICE
 @pytest.mark.parametrize(("version", "python"), sorted(pythons().items()))
-def test_functions_start_on_every_python_from_3_11_on(version, python, tmp_path):
+def test_functions_start_on_every_python_from_3_11_on(service, version, python, tmp_path):
     platform = bundles.Platform(python=version, uv_platform=None)
-    for lock, provided in ((COMMON_LOCK, None), (AI_LOCK, COMMON_LOCK)):
+    for lock, provided in ((COMMON_LOCK, None), *((lock, COMMON_LOCK) for lock in service.locks)):
         bundles.DependencyBundle(lock, platform=platform, provided=provided).build(tmp_path)
-    start(python, [ROOT, ROOT / "layers/common/python", tmp_path / "python"])
+    start(service, python, [ROOT, ROOT / "layers/common/python", tmp_path / "python"])
 
 
-def test_zipped_code_is_small(tmp_path):
-    source(bundles.LAMBDA).build(tmp_path / "code")
+@EVERY_SERVICE
+def test_zipped_code_is_small(service, tmp_path):
+    service.source(bundles.LAMBDA).build(tmp_path / "code")
     archive = tmp_path / "code.zip"
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for path in sorted((tmp_path / "code").rglob("*")):

@@ -67,8 +67,8 @@ class ExportService:
     async def create(self, request: ExportRequest, key: str | None) -> Export:
         """Has an export made; the same request again gets the same export.
 
-        Same means: same Idempotency-Key `key`, or without one, same principal, filter and range
-        within one hour. One that has failed, expired or stalled is made anew. Raises
+        Same means: same Idempotency-Key `key`, or without one, same principal, filter and range,
+        if that has ended. One that has failed, expired or stalled is made anew. Raises
         `InvalidRangeError` and `IdempotencyConflictError`.
         """
         now = self._clock()
@@ -142,10 +142,8 @@ def _export_id(request: ExportRequest, key: str | None, now: datetime) -> str:
     if key is not None:
         content += ["key", key]
     else:
-        ends = (request.range.start, request.range.end)
-        content += [
-            asdict(request.filter),
-            *(end and to_text(end) for end in ends),
-            f"{now:%Y-%m-%dT%H}",
-        ]
+        start, end = request.range.start, request.range.end
+        # Of a range that goes on, each export holds what was accepted up to then.
+        up_to = now if end is None else min(end, now)
+        content += [asdict(request.filter), start and to_text(start), to_text(up_to)]
     return f"exp-{hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]}"

@@ -101,13 +101,22 @@ async def test_an_export_is_stored_then_queued():
     assert export.expires_at == NOW + timedelta(days=7)
 
 
-async def test_the_same_request_within_an_hour_is_the_same_export():
+async def test_a_range_that_goes_on_is_exported_anew_each_time():
+    for end in (None, NOW + timedelta(days=1)):
+        sink = Sink()
+        request = replace(REQUEST, range=Range(REQUEST.range.start, end))
+        first = await sink.create(request)
+        sink.clock.move(minutes=1)
+        second = await sink.create(request)
+        assert second.export_id != first.export_id
+        assert second.span.end == first.span.end + timedelta(minutes=1)
+
+
+async def test_the_same_request_of_a_range_that_has_ended_is_the_same_export():
     sink = Sink()
     first = await sink.create()
     sink.clock.move(minutes=40)
     assert (await sink.create()).export_id == first.export_id
-    sink.clock.move(minutes=40)
-    assert (await sink.create()).export_id != first.export_id
     for other in (
         replace(REQUEST, principal="other"),
         replace(REQUEST, filter=Filter(user_id=1)),
