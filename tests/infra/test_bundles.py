@@ -168,9 +168,13 @@ def pythons() -> dict[str, str]:
 @pytest.mark.parametrize(("version", "python"), sorted(pythons().items()))
 def test_functions_start_on_every_python_from_3_11_on(service, version, python, tmp_path):
     platform = bundles.Platform(python=version, uv_platform=None)
-    for lock, provided in ((COMMON_LOCK, None), *((lock, COMMON_LOCK) for lock in service.locks)):
-        bundles.DependencyBundle(lock, platform=platform, provided=provided).build(tmp_path)
-    start(service, python, [ROOT, ROOT / "layers/common/python", tmp_path / "python"])
+    paths = [ROOT, ROOT / "layers/common/python"]
+    for number, lock in enumerate((COMMON_LOCK, *service.locks)):
+        provided = None if lock == COMMON_LOCK else COMMON_LOCK
+        folder = tmp_path / str(number)
+        bundles.DependencyBundle(lock, platform=platform, provided=provided).build(folder)
+        paths.append(folder / "python")
+    start(service, python, paths)
 
 
 @EVERY_SERVICE

@@ -62,7 +62,8 @@ def scratch_folder() -> Path:
     """
     parent = Path(tempfile.gettempdir())
     for left in parent.glob(f"{_SCRATCH}*"):
-        if not _alive(int(left.name.removeprefix(_SCRATCH))):
+        process = left.name.removeprefix(_SCRATCH)
+        if process.isdecimal() and not _alive(int(process)):
             shutil.rmtree(left, ignore_errors=True)
     return parent / f"{_SCRATCH}{os.getpid()}"
 
