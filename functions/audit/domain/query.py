@@ -93,7 +93,7 @@ class QueryService:
         try:
             page = fitting(await self._page(query.filter, span, before, limit))
         except RangeTooWideError:
-            # No header holds a space, so this key is nobody's; whoever asks again gets the same one.
+            # No header holds a space, so this key is nobody's; who asks again gets the same one.
             key = f"query {self._clock():%Y-%m-%dT%H} {query.text}"
             return await self._exports.create(
                 ExportRequest(query.filter, query.range, principal), key
