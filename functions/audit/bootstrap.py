@@ -89,7 +89,7 @@ def query_from_environment() -> Query:
     evidence = S3Evidence(settings.evidence_bucket)
     cold = ColdFunction(settings.cold_function)
     keyring = Keyring(DynamoSubjectKeys(keys), KmsWrapping(settings.wrapping_key_id))
-    lookup = RecordLookup(records, cold, utc_now, settings.hot_days)
+    lookup = RecordLookup(records, cold, ledger)
     exports = ExportService(
         DynamoExports(ledger_table),
         S3ExportFiles(settings.exports_bucket),

@@ -98,7 +98,7 @@ class MemoryLedger:
     async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Position]) -> None:
         await self.interruptions.before("settle leaves")
         for leaf in leaves:
-            self.state.leaves[leaf.event_id] = leaf
+            self.state.leaves[leaf.event_id, leaf.leaf_hash] = leaf
         await self.interruptions.done()
         for half in (markers[::2], markers[1::2]):
             await self.interruptions.before("settle markers")
@@ -106,18 +106,22 @@ class MemoryLedger:
                 self.state.markers.pop(Position(marker.accepted_at, marker.event_id), None)
             await self.interruptions.done()
 
-    async def leaf(self, event_id: str) -> Leaf | None:
-        return self.state.leaves.get(event_id)
+    async def is_pending(self, position: Position) -> bool:
+        return position in self.state.markers
 
-    async def leaves(self, event_ids: Sequence[str]) -> dict[str, Leaf]:
+    async def leaves(self, hashes: Mapping[str, bytes]) -> dict[str, Leaf]:
         await self.interruptions.before("leaves")
         found = {
-            event_id: self.state.leaves[event_id]
-            for event_id in event_ids
-            if event_id in self.state.leaves
+            named[0]: self.state.leaves[named]
+            for named in hashes.items()
+            if named in self.state.leaves
         }
         await self.interruptions.done()
         return found
+
+    async def history(self, event_id: str) -> list[Leaf]:
+        leaves = [leaf for leaf in self.state.leaves.values() if leaf.event_id == event_id]
+        return sorted(leaves, key=lambda leaf: leaf.index)
 
 
 @dataclass
@@ -126,7 +130,7 @@ class LedgerState:
 
     head: Head = EMPTY_HEAD
     markers: dict[Position, Marker] = field(default_factory=dict)
-    leaves: dict[str, Leaf] = field(default_factory=dict)
+    leaves: dict[tuple[str, bytes], Leaf] = field(default_factory=dict)
 
     def put(self, marker: Marker) -> None:
         self.markers[Position(marker.accepted_at, marker.event_id)] = marker
@@ -203,6 +207,11 @@ class MemoryLog:
         self.records[event_id] = record
         self.state.put(Marker(event_id, self.now, leaf_hash(record), terms))
         return record
+
+    async def place(self, event_id: str) -> Leaf:
+        """Where the record is in the log."""
+        hashes = {event_id: leaf_hash(self.records[event_id])}
+        return (await MemoryLedger(self.state).leaves(hashes))[event_id]
 
     def accept_many(self, count: int, prefix: str = "e") -> None:
         for number in range(count):

@@ -54,7 +54,7 @@ class AuditQueries:
         self.exports, self.queue, self.files = MemoryExports(), MemoryQueue(), MemoryFiles()
         self.producers = MemoryProducers()
         ledger = MemoryLedger(self.log.state)
-        lookup = RecordLookup(self.records, self.cold, self.clock, HOT_DAYS)
+        lookup = RecordLookup(self.records, self.cold, ledger)
         exports = ExportService(self.exports, self.files, self.queue, self.clock)
         self.app = create_app(
             dependencies.Query(

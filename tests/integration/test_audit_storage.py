@@ -9,6 +9,7 @@ import pytest
 from functions.audit.adapters import index, keys, records
 from functions.audit.adapters.exports import DynamoExports
 from functions.audit.adapters.ledger import DynamoLedger
+from functions.audit.adapters.markers import marker_item
 from functions.audit.adapters.producers import DynamoProducers
 from functions.audit.adapters.records import DynamoRecordReader, DynamoRecordWriter
 from functions.audit.domain.errors import ExportConflictError
@@ -25,7 +26,7 @@ from functions.audit.domain.models import (
     Span,
     Terms,
 )
-from servicekit.dynamodb import DynamoTable
+from servicekit.dynamodb import DynamoTable, Page
 from servicekit.errors import StoreUnavailableError
 from servicekit.paging import InvalidCursorError
 
@@ -251,9 +252,9 @@ async def test_what_indexes_do_not_show_yet_is_found_by_its_marker(sink):
     sink.reader._index.find = behind
     fresh = await sink.found()
     assert fresh == [f"e-{n:05}" for n in range(records.FRESH_SECONDS + 1)]
-    assert await sink.found(Filter(resource="project/4")) == ["e-00004"]
-    assert await sink.found(span=Span(EVER.start, NOW - timedelta(seconds=9))) == ["e-00010"]
-    assert await sink.found(before=Position(NOW - timedelta(seconds=9), "")) == ["e-00010"]
+    assert await sink.found(Filter(resource="project/2")) == ["e-00002"]
+    assert await sink.found(span=Span(EVER.start, NOW - timedelta(seconds=2))) == ["e-00003"]
+    assert await sink.found(before=Position(NOW - timedelta(seconds=2), "")) == ["e-00003"]
 
 
 async def test_as_many_are_read_as_are_answered_however_many_there_are(sink):
@@ -278,6 +279,35 @@ async def test_a_quiet_log_is_searched_in_few_queries_and_says_where_it_came_to(
     assert first.next_before is not None
     assert sink.queries.calls.count("query") <= index._MAX_QUERIES + 16 * keys.SHARDS
     assert await sink.walk(wanted) == ["e-00001"]
+
+
+async def test_a_busy_moment_is_read_as_far_as_the_page_needs(sink):
+    entries = [entry(n, timedelta(microseconds=n)) for n in range(400)]
+    await sink.table.write_batch(puts=[marker_item(sink.writer.marker(e)) for e in entries])
+    await sink.records.write_batch(puts=[sink.writer.item(e) for e in entries])
+    sink.queries.items_read = 0
+    assert await sink.found(limit=5) == [f"e-{n:05}" for n in range(5)]
+    assert await sink.walk(limit=60) == [f"e-{n:05}" for n in range(400)]
+
+
+async def test_what_little_passes_a_filter_is_asked_for_in_reads_that_dynamodb_takes(sink):
+    limits = []
+
+    class Barren:
+        """An index of which nothing passes the filter, page after page."""
+
+        async def query(self, condition, values, *, limit, **_arguments):
+            limits.append(limit)
+            place = keys.place(Position(NOW - timedelta(seconds=len(limits)), "e"))
+            return Page([], {f"{kind}sk": place for kind in keys.INDEXES.values()})
+
+    for wanted in (Filter(user_id=1, action="x"), Filter(event_type="t", severity="low")):
+        limits.clear()
+        page = await index.IndexReader(Barren()).find(wanted, EVER, None, 50)
+        assert page.positions == []
+        assert page.next_before is not None
+        assert len(limits) <= index._MAX_QUERIES + keys.SHARDS * index._MOST_DAYS_AT_ONCE
+        assert max(limits) <= index._MOST_ITEMS
 
 
 async def test_a_page_stays_below_what_a_function_can_answer(sink):
@@ -317,15 +347,28 @@ async def test_markers_wait_until_they_are_settled(sink):
     pending = await sink.ledger.pending(NOW - timedelta(seconds=10), 1_000)
     assert [marker.event_id for marker in pending] == [f"e-{n:05}" for n in reversed(range(10, 40))]
     assert pending[0].leaf_hash == leaf_hash(entries[39].record)
-    assert len(await sink.ledger.pending(NOW, 8)) <= 8
+    assert len(await sink.ledger.pending(NOW, 8)) <= len(keys.PENDING_SHARDS)
     assert await sink.ledger.oldest_pending() == NOW - timedelta(seconds=39)
-    leaves = [Leaf(n, marker.event_id, marker.leaf_hash) for n, marker in enumerate(pending)]
+    leaves = [
+        Leaf(n, marker.event_id, marker.leaf_hash, marker.accepted_at)
+        for n, marker in enumerate(pending)
+    ]
     for _ in range(2):
         await sink.ledger.settle(leaves, pending)
     assert await sink.ledger.count_pending() == 10
-    assert await sink.ledger.leaf("e-00039") == leaves[0]
-    assert await sink.ledger.leaf("e-00001") is None
-    assert await sink.ledger.leaves(["e-00038", "e-00001"]) == {"e-00038": leaves[1]}
+    hashes = {n: leaf_hash(entries[n].record) for n in (1, 38)}
+    assert await sink.ledger.leaves({"e-00038": hashes[38], "e-00001": hashes[1]}) == {
+        "e-00038": leaves[1]
+    }
+    assert await sink.ledger.leaves({"e-00038": hashes[1]}) == {}
+    assert await sink.ledger.history("e-00039") == [leaves[0]]
+    assert await sink.ledger.history("e-00001") == []
+    again = Leaf(99, "e-00039", bytes(32), NOW)
+    await sink.ledger.settle([again], [])
+    assert await sink.ledger.history("e-00039") == [leaves[0], again]
+    for number, waits in ((5, True), (39, False)):
+        position = Position(NOW - timedelta(seconds=number), f"e-{number:05}")
+        assert await sink.ledger.is_pending(position) is waits
 
 
 async def test_one_of_many_moves_the_head(sink):

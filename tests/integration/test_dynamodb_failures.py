@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
+from functions.ai.adapters import dynamodb as sessions_adapter
 from functions.ai.bootstrap import dynamodb_storage
 from functions.ai.domain.errors import SessionBusyError, SessionNotFoundError
 from functions.ai.domain.models import Draft, Session, SessionChanges, SessionFilter
@@ -309,8 +310,11 @@ async def test_a_message_is_stored_however_often_others_were_faster(client, stor
     assert others.calls == 41
 
 
-async def test_many_writers_of_one_session_lose_nothing(make_client):
+async def test_many_writers_of_one_session_lose_nothing(make_client, monkeypatch):
     """Each with connections of its own, as each instance of a function has."""
+    # moto copies every table for each transaction: on a busy machine that takes longer.
+    for patience in ("_PATIENCE_SECONDS", "_PATIENCE_OF_ANSWERS_SECONDS"):
+        monkeypatch.setattr(sessions_adapter, patience, 120.0)
     contested = Contested(make_client)
     rivals = [dynamodb_storage(TABLE, contested.make_client) for _ in range(WRITERS)]
     numbers = itertools.count(1)

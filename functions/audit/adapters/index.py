@@ -21,6 +21,10 @@ _MAX_QUERIES = 150
 
 _MOST_DAYS_AT_ONCE = 16
 _LEAST_ITEMS = 16
+_MOST_ITEMS = 2_000
+"""Of one filtered read: about what fits into the 1 MB that a query reads."""
+
+_MAX_DOUBLINGS = 10
 
 _ATTRIBUTES = (
     "event_type",
@@ -51,8 +55,7 @@ class IndexReader:
         self, wanted: Filter, span: Span, before: Position | None, limit: int
     ) -> IndexPage:
         """Up to `limit` places of records in `span`, older than `before`."""
-        upper = keys.place(before) if before else to_text(span.end)
-        upper = min(upper, to_text(span.end))
+        upper = keys.upper_bound(span.end, before)
         lower = to_text(span.start)
         if upper <= lower:
             return IndexPage([], None)
@@ -76,8 +79,8 @@ def _choose(wanted: Filter) -> tuple[str, str]:
         (keys.RESOURCE, wanted.resource),
         (keys.USER, None if wanted.user_id is None else str(wanted.user_id)),
         (keys.ROOT, root),
-        (keys.SEVERITY, wanted.severity),
         (keys.ACTION, wanted.action),
+        (keys.SEVERITY, wanted.severity),
         (keys.TYPE, wanted.event_type),
     )
     return next(((kind, value) for kind, value in candidates if value is not None), (keys.TIME, ""))
@@ -187,8 +190,10 @@ class _Search:
                 if len(found) > self._limit:
                     page = found[: self._limit]
                     return IndexPage(page, page[-1])
+                if left := [partition for partition in day if partition.waiting]:
+                    # Out of queries: all that is newer is known.
+                    return IndexPage(found, max(_came_to(p, self._index) for p in left))
             if self._queries >= _MAX_QUERIES:
-                # Nothing newer than the last day's beginning is left.
                 last = chunk[-1]
                 return IndexPage(found, Position(last, "") if last > oldest else None)
             step = min(step * 2, _MOST_DAYS_AT_ONCE)
@@ -197,12 +202,14 @@ class _Search:
     async def _merged(
         self, partitions: Sequence[_Partition], most: int, size: int
     ) -> list[Position]:
-        """Up to `most` of the newest entries of a day's shards."""
+        """Up to `most` of the newest entries of a day's shards, fewer when queries have run out."""
         merged: list[Position] = []
         while len(merged) < most:
             for partition in partitions:
-                while partition.waiting:
+                while partition.waiting and self._queries < _MAX_QUERIES:
                     await self._read(partition, size)
+            if any(partition.waiting for partition in partitions):
+                break
             rest = [p.found[p.taken] for p in partitions if p.taken < len(p.found)]
             if not rest:
                 break
@@ -222,14 +229,15 @@ class _Search:
             {
                 ":pk": partition.pk,
                 ":lower": self._lower,
-                # BETWEEN includes its upper end, and `upper` is the first place not wanted.
-                ":upper": _just_below(self._upper),
+                ":upper": keys.just_below(self._upper),
                 **narrowing.values,
             },
             index=self._index,
             forward=False,
             # DynamoDB counts before it filters: where little passes, more is read each time.
-            limit=size if narrowing.expression is None else size << partition.pages,
+            limit=size
+            if narrowing.expression is None
+            else min(size << min(partition.pages, _MAX_DOUBLINGS), _MOST_ITEMS),
             start=partition.start,
             filter_by=narrowing.expression,
             names=narrowing.names,
@@ -240,11 +248,8 @@ class _Search:
         partition.exhausted = page.last_key is None
 
 
-def _just_below(upper: str) -> str:
-    """A key below `upper` and above every possible key below it."""
-    return f"{upper[:-1]}{chr(ord(upper[-1]) - 1)}\U0010ffff"
-
-
-def _came_to(partition: _Partition, index: str) -> Position | None:
-    start = partition.start
-    return keys.position_of(str(start[f"{index}sk"])) if start else None
+def _came_to(partition: _Partition, index: str) -> Position:
+    """The last place that was looked at of a partition that goes on."""
+    if partition.start is None:
+        raise ValueError("the partition was read to its end")
+    return keys.position_of(str(partition.start[f"{index}sk"]))

@@ -1,7 +1,8 @@
 """The keys of the audit sink's tables: nothing else builds them.
 
-Record table (append-only). Indexes 1 to 4 have few values and many records: their partitions are
-split by day and by shard, so that none takes more writes than DynamoDB allows one (1,000 a second).
+Record table (append-only). Some indexes have few values and many records: their partitions are
+split by day and by shard, since DynamoDB allows one 1,000 writes a second. So are markers, each of
+which is three writes: a put within a transaction counts twice, its removal once.
 
 | item   | pk         | sk    |
 | ------ | ---------- | ----- |
@@ -15,7 +16,7 @@ split by day and by shard, so that none takes more writes than DynamoDB allows o
 | gsi4  | severity   | SEVERITY#<level>#<day>#<shard>   | <accepted>#<id>      |
 | gsi5  | user       | USER#<id>                        | <accepted>#<id>      |
 | gsi6  | resource   | RESOURCE#<resource>              | <accepted>#<id>      |
-| gsi7  | prefix     | ROOT#<resource's first part>     | <accepted>#<id>      |
+| gsi7  | prefix     | ROOT#<first part>#<day>#<shard>  | <accepted>#<id>      |
 | gsi8  | request    | REQUEST#<id>                     | <accepted>#<id>      |
 | gsi9  | session    | SESSION#<id>                     | <accepted>#<id>      |
 | gsi10 | producer   | PRODUCER#<name>                  | <sequence>           |
@@ -26,7 +27,7 @@ Ledger table.
 | -------- | --------------- | --------------- | ------- | -------------- |
 | marker   | PENDING#<shard> | <accepted>#<id> |         |                |
 | head     | HEAD            | HEAD            |         |                |
-| leaf     | LEAF#<event id> | LEAF            |         |                |
+| leaf     | LEAF#<event id> | <leaf hash>     |         |                |
 | export   | EXPORT#<id>     | EXPORT          | EXPORTS | <created>#<id> |
 | producer | PRODUCERS       | <name>          |         |                |
 
@@ -51,7 +52,7 @@ PRODUCERS = "PRODUCERS"
 EXPORTS = "EXPORTS"
 
 SHARDS = 4
-PENDING_SHARDS = tuple(f"PENDING#{shard}" for shard in range(SHARDS))
+PENDING_SHARDS = tuple(f"PENDING#{shard:02}" for shard in range(16))
 
 TIME, TYPE, ACTION, SEVERITY = "TIME", "TYPE", "ACTION", "SEVERITY"
 USER, RESOURCE, ROOT, REQUEST, SESSION = "USER", "RESOURCE", "ROOT", "REQUEST", "SESSION"
@@ -62,7 +63,7 @@ INDEXES = {
         (TIME, TYPE, ACTION, SEVERITY, USER, RESOURCE, ROOT, REQUEST, SESSION, PRODUCER), 1
     )
 }
-BY_DAY = frozenset({TIME, TYPE, ACTION, SEVERITY})
+BY_DAY = frozenset({TIME, TYPE, ACTION, SEVERITY, ROOT})
 
 _SEQUENCE_DIGITS = 16
 # A partition key has at most 2,048 bytes: https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/Constraints.html
@@ -80,9 +81,9 @@ def event_of_record(pk: str) -> str:
     return pk.removeprefix("EVENT#")
 
 
-def shard_of(event_id: str) -> int:
+def shard_of(event_id: str, shards: int) -> int:
     """The same for one id in every process."""
-    return zlib.crc32(event_id.encode()) % SHARDS
+    return zlib.crc32(event_id.encode()) % shards
 
 
 def place(position: Position) -> str:
@@ -94,6 +95,16 @@ def position_of(sk: str) -> Position:
     """The inverse of `place`."""
     accepted, _, event_id = sk.partition("#")
     return Position(from_text(accepted), event_id)
+
+
+def upper_bound(end: datetime, before: Position | None) -> str:
+    """The lowest sort key that is not wanted of places before `end` and below `before`."""
+    return min(place(before), to_text(end)) if before else to_text(end)
+
+
+def just_below(upper: str) -> str:
+    """A key below `upper` and above every possible key below it: BETWEEN includes its ends."""
+    return f"{upper[:-1]}{chr(ord(upper[-1]) - 1)}\U0010ffff"
 
 
 def root_of(resource: str) -> str:
@@ -128,7 +139,7 @@ def days_back(last: datetime, first: datetime) -> Iterator[datetime]:
 def index_attributes(entry: Entry) -> Item:
     """Every index key of a record."""
     terms = entry.terms
-    shard = shard_of(entry.event_id)
+    shard = shard_of(entry.event_id, SHARDS)
     partitions: dict[str, str] = {
         kind: f"{_day_stem(kind, value, entry.accepted_at)}#{shard}"
         for kind, value in (
@@ -136,6 +147,7 @@ def index_attributes(entry: Entry) -> Item:
             (TYPE, terms.event_type),
             (ACTION, terms.action),
             (SEVERITY, terms.severity),
+            (ROOT, root_of(terms.resource)),
         )
         if value is not None
     }
@@ -144,7 +156,6 @@ def index_attributes(entry: Entry) -> Item:
         for kind, value in (
             (USER, terms.user_id),
             (RESOURCE, terms.resource),
-            (ROOT, root_of(terms.resource)),
             (REQUEST, terms.request_id),
             (SESSION, terms.session_id),
         )
@@ -168,12 +179,18 @@ def sequence_sk(sequence: int) -> str:
 
 def marker_key(position: Position) -> Key:
     """A record's pending marker."""
-    return {"pk": PENDING_SHARDS[shard_of(position.event_id)], "sk": place(position)}
+    shard = shard_of(position.event_id, len(PENDING_SHARDS))
+    return {"pk": PENDING_SHARDS[shard], "sk": place(position)}
 
 
-def leaf_key(event_id: str) -> Key:
+def leaf_pk(event_id: str) -> str:
+    """The places of all records that were sealed under an id."""
+    return f"LEAF#{event_id}"
+
+
+def leaf_key(event_id: str, leaf_hash: bytes) -> Key:
     """A record's place in the log."""
-    return {"pk": f"LEAF#{event_id}", "sk": "LEAF"}
+    return {"pk": leaf_pk(event_id), "sk": leaf_hash.hex()}
 
 
 def export_key(export_id: str) -> Key:

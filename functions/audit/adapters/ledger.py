@@ -6,7 +6,8 @@
 | a new head                | PutItem, if the one before is still there           |
 | pending records           | Query of each shard's markers, consistent           |
 | a batch's end             | BatchWriteItem: leaves put, markers removed         |
-| places of records         | GetItem, BatchGetItem, consistent                   |
+| places of records         | BatchGetItem, consistent                            |
+| places under an id        | Query of its partition, consistent                  |
 """
 
 from __future__ import annotations
@@ -70,16 +71,19 @@ class DynamoLedger:
         await self._table.write_batch(puts=[_leaf_item(leaf) for leaf in leaves])
         await self._table.write_batch(deletes=[keys.marker_key(marker) for marker in markers])
 
-    async def leaf(self, event_id: str) -> Leaf | None:
+    async def is_pending(self, position: Position) -> bool:
         """See `ports.Ledger`."""
-        item = await self._table.get(keys.leaf_key(event_id))
-        return _leaf_from(item) if item else None
+        return await self._table.get(keys.marker_key(position)) is not None
 
-    async def leaves(self, event_ids: Sequence[str]) -> dict[str, Leaf]:
+    async def leaves(self, hashes: Mapping[str, bytes]) -> dict[str, Leaf]:
         """See `ports.Ledger`."""
-        distinct = dict.fromkeys(event_ids)
-        items = await self._table.get_batch([keys.leaf_key(event_id) for event_id in distinct])
+        items = await self._table.get_batch([keys.leaf_key(*named) for named in hashes.items()])
         return {leaf.event_id: leaf for leaf in map(_leaf_from, items)}
+
+    async def history(self, event_id: str) -> list[Leaf]:
+        """See `ports.Ledger`."""
+        page = await self._table.query("pk = :pk", {":pk": keys.leaf_pk(event_id)})
+        return sorted(map(_leaf_from, page.items), key=lambda leaf: leaf.index)
 
 
 def _head_item(head: Head) -> Item:
@@ -108,12 +112,15 @@ def _head_from(item: Mapping[str, Any]) -> Head:
 
 def _leaf_item(leaf: Leaf) -> Item:
     return {
-        **keys.leaf_key(leaf.event_id),
+        **keys.leaf_key(leaf.event_id, leaf.leaf_hash),
         "event_id": leaf.event_id,
         "leaf_index": leaf.index,
         "leaf_hash": leaf.leaf_hash,
+        "accepted_at": to_text(leaf.accepted_at),
     }
 
 
 def _leaf_from(item: Mapping[str, Any]) -> Leaf:
-    return Leaf(item["leaf_index"], item["event_id"], item["leaf_hash"])
+    return Leaf(
+        item["leaf_index"], item["event_id"], item["leaf_hash"], from_text(item["accepted_at"])
+    )

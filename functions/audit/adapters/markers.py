@@ -9,12 +9,13 @@ from typing import Any
 
 from functions.audit.adapters import keys
 from functions.audit.adapters.terms import terms_attributes, terms_from
-from functions.audit.domain.models import Marker, Position
+from functions.audit.domain.models import Filter, Marker, Position
 from servicekit.clock import to_text
 from servicekit.dynamodb import DynamoTable, Item
 
 # Above every character of a time or an id in a sort key.
 _LAST = "~"
+_READ_AT_ONCE = 100
 
 
 class Markers:
@@ -25,7 +26,7 @@ class Markers:
 
     async def up_to(self, moment: datetime, limit: int) -> list[Marker]:
         """About `limit` markers accepted up to `moment`, the oldest of every shard, by time."""
-        share = -(-limit // keys.SHARDS)
+        share = -(-limit // len(keys.PENDING_SHARDS))
         shards = await asyncio.gather(
             *(
                 self._shard(
@@ -38,17 +39,17 @@ class Markers:
         )
         return _by_time(shards)
 
-    async def since(self, moment: datetime) -> list[Marker]:
-        """All markers accepted from `moment` on, by time."""
+    async def newest(
+        self, wanted: Filter, since: datetime, before: str, limit: int
+    ) -> list[Position]:
+        """The newest places from `since` on that `wanted` matches, at least `limit` if there are.
+
+        `before` is a sort key that they are below.
+        """
         shards = await asyncio.gather(
-            *(
-                self._shard(
-                    "pk = :pk AND sk >= :bound", {":pk": pk, ":bound": to_text(moment)}, None
-                )
-                for pk in keys.PENDING_SHARDS
-            )
+            *(self._newest(pk, wanted, to_text(since), before, limit) for pk in keys.PENDING_SHARDS)
         )
-        return _by_time(shards)
+        return [position for shard in shards for position in shard]
 
     async def count(self) -> int:
         """How many there are."""
@@ -64,6 +65,30 @@ class Markers:
         )
         first = _by_time(shards)
         return first[0].accepted_at if first else None
+
+    async def _newest(
+        self, pk: str, wanted: Filter, since: str, before: str, limit: int
+    ) -> list[Position]:
+        found: list[Position] = []
+        start: Item | None = None
+        while len(found) < limit:
+            page = await self._ledger.query(
+                "pk = :pk AND sk BETWEEN :since AND :before",
+                {":pk": pk, ":since": since, ":before": before},
+                forward=False,
+                limit=_READ_AT_ONCE,
+                start=start,
+            )
+            markers = map(_marker_from, page.items)
+            found += [
+                Position(marker.accepted_at, marker.event_id)
+                for marker in markers
+                if wanted.matches(marker.terms)
+            ]
+            start = page.last_key
+            if start is None:
+                break
+        return found
 
     async def _shard(
         self, condition: str, values: dict[str, str], limit: int | None

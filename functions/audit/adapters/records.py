@@ -7,7 +7,7 @@
 | a record                   | GetItem, consistent                                             |
 | records of a filter        | Query on the most selective index, newest first; the records    |
 |                            | found by BatchGetItem, consistent                               |
-| records that indexes may   | Query of the markers of the last seconds, consistent            |
+| records that indexes may   | Query of the newest markers of the last seconds, consistent     |
 | not show yet               |                                                                 |
 | a producer's sequences     | Query on gsi10                                                  |
 """
@@ -47,8 +47,9 @@ from servicekit.dynamodb import (
 )
 from servicekit.errors import StoreUnavailableError
 
-FRESH_SECONDS = 10
-"""How long a record is also found by its marker: far longer than an index takes to show it."""
+FRESH_SECONDS = 3
+"""How long a record is also found by its marker: longer than an index takes to show it, and than
+the sealer leaves a marker alone."""
 
 _PAIRS = TRANSACTION_SIZE // 2
 # A transaction has at most 4 MB; what an item has beside its record is far below the rest.
@@ -72,7 +73,7 @@ class DynamoRecordWriter:
 
     async def append(self, entries: Sequence[Entry]) -> list[Appended | Exception]:
         """See `ports.RecordWriter`."""
-        await self._register({entry.producer for entry in entries if entry.producer is not None})
+        await self._register({e.producer for e in entries if e.producer and e.sequence})
         outcomes = await asyncio.gather(*(self._append(part) for part in _parts(entries)))
         return [outcome for part in outcomes for outcome in part]
 
@@ -113,16 +114,15 @@ class DynamoRecordWriter:
         return Appended(_entry_from(item), created=False)
 
     def _writes(self, entry: Entry) -> list[Write]:
-        marker = Marker(
-            entry.event_id,
-            entry.accepted_at,
-            leaf_hash(entry.record),
-            entry.terms,
-        )
         return [
             Put(self.item(entry), _NEW),
-            Put(marker_item(marker), _NEW, table=self._ledger.name),
+            Put(marker_item(self.marker(entry)), _NEW, table=self._ledger.name),
         ]
+
+    @staticmethod
+    def marker(entry: Entry) -> Marker:
+        """The marker that is stored with the record."""
+        return Marker(entry.event_id, entry.accepted_at, leaf_hash(entry.record), entry.terms)
 
     def item(self, entry: Entry) -> Item:
         """The record as it is stored."""
@@ -165,7 +165,7 @@ class DynamoRecordReader:
     ) -> FoundPage:
         """See `ports.RecordReader`."""
         fresh, indexed = await asyncio.gather(
-            self._fresh(wanted, span, before), self._index.find(wanted, span, before, limit)
+            self._fresh(wanted, span, before, limit), self._index.find(wanted, span, before, limit)
         )
         # What the index has not come to yet waits for its turn.
         if indexed.next_before is not None:
@@ -197,19 +197,14 @@ class DynamoRecordReader:
         """See `ports.RecordReader`."""
         await self._records.get(keys.PROBE, consistent=False)
 
-    async def _fresh(self, wanted: Filter, span: Span, before: Position | None) -> list[Position]:
-        since = self._clock() - timedelta(seconds=FRESH_SECONDS)
-        if span.end <= since or (before is not None and before.accepted_at <= since):
+    async def _fresh(
+        self, wanted: Filter, span: Span, before: Position | None, limit: int
+    ) -> list[Position]:
+        since = max(self._clock() - timedelta(seconds=FRESH_SECONDS), span.start)
+        upper = keys.upper_bound(span.end, before)
+        if upper <= to_text(since):
             return []
-        markers = await self._markers.since(max(since, span.start))
-        return [
-            position
-            for marker in markers
-            if marker.accepted_at < span.end
-            and wanted.matches(marker.terms)
-            and (position := Position(marker.accepted_at, marker.event_id))
-            and (before is None or position < before)
-        ]
+        return await self._markers.newest(wanted, since, keys.just_below(upper), limit + 1)
 
 
 def _entry_from(item: Mapping[str, Any]) -> Entry:

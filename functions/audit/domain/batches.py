@@ -20,12 +20,16 @@ class Batch:
     start: int
     sealed_at: datetime
     leaves: Sequence[Leaf]
-    positions: Sequence[Position]
 
     @property
     def end(self) -> int:
         """The log's size with them."""
         return self.start + len(self.leaves)
+
+    @property
+    def positions(self) -> list[Position]:
+        """Where the records' markers are."""
+        return [Position(leaf.accepted_at, leaf.event_id) for leaf in self.leaves]
 
 
 def name_of(start: int) -> str:
@@ -39,18 +43,16 @@ def batch_of(start: int, sealed_at: datetime, markers: Sequence[Marker]) -> Batc
         start,
         sealed_at,
         [
-            Leaf(index, marker.event_id, marker.leaf_hash)
+            Leaf(index, marker.event_id, marker.leaf_hash, marker.accepted_at)
             for index, marker in enumerate(markers, start)
         ],
-        [Position(marker.accepted_at, marker.event_id) for marker in markers],
     )
 
 
 def encode(batch: Batch) -> bytes:
     """{"sealed_at", "leaves": [[event id, leaf hash in hex, accepted at], ...]} as JSON."""
     leaves = [
-        [leaf.event_id, leaf.leaf_hash.hex(), to_text(position.accepted_at)]
-        for leaf, position in zip(batch.leaves, batch.positions, strict=True)
+        [leaf.event_id, leaf.leaf_hash.hex(), to_text(leaf.accepted_at)] for leaf in batch.leaves
     ]
     content = {"sealed_at": to_text(batch.sealed_at), "leaves": leaves}
     return json.dumps(content, separators=(",", ":"), ensure_ascii=False).encode()
@@ -73,6 +75,5 @@ def decode(start: int, content: bytes) -> Batch:
     return Batch(
         start,
         sealed_at,
-        [Leaf(index, row[0], row[1]) for index, row in enumerate(rows, start)],
-        [Position(row[2], row[0]) for row in rows],
+        [Leaf(index, *row) for index, row in enumerate(rows, start)],
     )

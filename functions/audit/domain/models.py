@@ -149,11 +149,15 @@ class Marker:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A record's place in the log."""
+    """A record's place in the log.
+
+    An id that is used again once its record has left the table names several.
+    """
 
     index: int
     event_id: str
     leaf_hash: bytes
+    accepted_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

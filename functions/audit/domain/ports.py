@@ -79,11 +79,14 @@ class Ledger(Protocol):
     async def settle(self, leaves: Sequence[Leaf], markers: Sequence[Position]) -> None:
         """Writes each leaf's place, then removes the markers there; may be repeated."""
 
-    async def leaf(self, event_id: str) -> Leaf | None:
-        """The record's place in the log, None while it is not sealed."""
+    async def is_pending(self, position: Position) -> bool:
+        """Whether the record there waits to be sealed, consistent."""
 
-    async def leaves(self, event_ids: Sequence[str]) -> dict[str, Leaf]:
-        """The places of those records that are sealed."""
+    async def leaves(self, hashes: Mapping[str, bytes]) -> dict[str, Leaf]:
+        """The places of those records that are sealed, asked for by event id and leaf hash."""
+
+    async def history(self, event_id: str) -> list[Leaf]:
+        """The places of all records that were sealed under the id, in the log's order."""
 
 
 class EvidenceStore(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,9 +22,11 @@ from functions.audit.domain.models import (
     Head,
     InclusionProof,
     Leaf,
+    Position,
 )
 from functions.audit.domain.ports import EvidenceStore, Ledger, Signer
 from functions.audit.domain.tiles import TileError, TileReader
+from servicekit.clock import from_text
 from servicekit.errors import InvalidRequestError
 from servicekit.metrics import Metrics
 
@@ -86,19 +89,21 @@ class ProofService:
 
         Raises `EventNotFoundError`, and `NotSealedError` with when to ask again.
         """
-        # The place first: a place seen is below the size of a head read after it.
-        leaf = await self._ledger.leaf(event_id)
         record = await self._records(event_id)
         if record is None:
-            held = f"The log has it as leaf {leaf.index}, but its record is gone." if leaf else None
-            raise EventNotFoundError(held)
+            held = [str(leaf.index) for leaf in await self._ledger.history(event_id)]
+            detail = f"Its record is gone; the log holds it as leaf {', '.join(held)}."
+            raise EventNotFoundError(detail if held else None)
+        records = {event_id: record}
+        # The place before the head: a place seen is below the size of a head read after it.
+        leaf = (await self._leaves(records)).get(event_id)
         if leaf is None:
             raise NotSealedError(
                 "The event is stored and becomes part of the log with the next sealing.",
                 retry_after=self._seal_interval_seconds,
             )
         newest = await self.latest()
-        placed = await self._place({event_id: record}, {event_id: leaf}, newest)
+        placed = await self._place(records, {event_id: leaf}, newest)
         if event_id not in placed:
             await self._refuse(f"leaf {leaf.index} is beyond the head")
         return InclusionProof(
@@ -113,8 +118,7 @@ class ProofService:
 
     async def place(self, records: Mapping[str, bytes], newest: Checkpoint) -> dict[str, Placed]:
         """Of records by event id, those in the log of `newest` (an answer of `latest`): where."""
-        leaves = await self._ledger.leaves(list(records))
-        return await self._place(records, leaves, newest)
+        return await self._place(records, await self._leaves(records), newest)
 
     async def consistency(self, first: int, second: int) -> ConsistencyProof:
         """That the log of `second` begins with that of `first`.
@@ -136,6 +140,30 @@ class ProofService:
         except (TileError, RefusedError) as error:
             await self._refuse(f"{first} to {second}: {error}")
         return ConsistencyProof(first, second, path, old_text, new_text)
+
+    async def _leaves(self, records: Mapping[str, bytes]) -> dict[str, Leaf]:
+        """The places of those records that are sealed."""
+        hashes = {event_id: merkle.leaf_hash(record) for event_id, record in records.items()}
+        leaves = await self._ledger.leaves(hashes)
+        for event_id in hashes.keys() - leaves.keys():
+            # An id may be used again. But what was sealed under it may not have been replaced.
+            if await self._ledger.history(event_id):
+                leaf = await self._sealed_meanwhile(event_id, records[event_id])
+                leaves |= {event_id: leaf} if leaf else {}
+        return leaves
+
+    async def _sealed_meanwhile(self, event_id: str, record: bytes) -> Leaf | None:
+        """None while the record waits to be sealed; what neither waits nor is sealed is refused."""
+        try:
+            position = Position(from_text(json.loads(record)["timestamp"]), event_id)
+        except (ValueError, KeyError, TypeError):
+            await self._refuse(f"record {event_id} is none")
+        if await self._ledger.is_pending(position):
+            return None
+        leaves = await self._ledger.leaves({event_id: merkle.leaf_hash(record)})
+        if event_id not in leaves:
+            await self._refuse(f"record {event_id} is not what was sealed under this id")
+        return leaves[event_id]
 
     async def _place(
         self, records: Mapping[str, bytes], leaves: Mapping[str, Leaf], newest: Checkpoint

@@ -146,7 +146,7 @@ class Sealer:
         distinct: dict[str, Marker] = {}
         for marker in markers:
             distinct.setdefault(marker.event_id, marker)
-        held = await self._held(list(distinct), size)
+        held = await self._held(distinct, size)
         fresh = [
             marker for marker in distinct.values() if held.get(marker.event_id) != marker.leaf_hash
         ]
@@ -161,12 +161,13 @@ class Sealer:
             await self._ledger.settle([], useless)
         return fresh
 
-    async def _held(self, event_ids: Sequence[str], size: int) -> dict[str, bytes]:
+    async def _held(self, markers: Mapping[str, Marker], size: int) -> dict[str, bytes]:
         """Leaf hashes that the log of `size` has of these records.
 
         The ledger says where to look; only the tiles say what is there.
         """
-        places = (await self._ledger.leaves(event_ids)).values()
+        hashes = {event_id: marker.leaf_hash for event_id, marker in markers.items()}
+        places = (await self._ledger.leaves(hashes)).values()
         leaves = [leaf for leaf in places if 0 <= leaf.index < size]
         try:
             read = await self._tiles.load(((leaf.index, leaf.index + 1) for leaf in leaves), size)

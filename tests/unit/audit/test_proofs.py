@@ -1,6 +1,7 @@
 """Proofs as callers get them."""
 
 import random
+from datetime import timedelta
 
 import pytest
 
@@ -11,6 +12,7 @@ from functions.audit.domain.errors import (
     LogInconsistentError,
     NotSealedError,
 )
+from servicekit.clock import to_text
 from servicekit.errors import InvalidRequestError
 from tests.fakes.audit_log import MemoryLog
 
@@ -141,3 +143,21 @@ async def test_what_was_read_wrong_once_is_read_again():
         await proofs.inclusion("b300-000001")
     log.objects["tile/0/000"] = right
     assert (await proofs.inclusion("b300-000001")).leaf_index == 1
+
+
+async def test_an_id_that_is_used_again_after_its_record_has_left_the_table():
+    log = MemoryLog()
+    old = log.accept("again")
+    await log.seal()
+    accepted_at = to_text(log.now + timedelta(milliseconds=1))
+    new = log.accept("again", f'{{"timestamp":"{accepted_at}"}}'.encode())
+    with pytest.raises(NotSealedError):
+        await log.proofs().inclusion("again")
+    await log.seal()
+    proofs = log.proofs()
+    assert (await proofs.inclusion("again")).leaf_index == 1
+    newest = await proofs.latest()
+    for record, index in ((old, 0), (new, 1)):
+        placed = await proofs.place({"again": record}, newest)
+        assert placed["again"].leaf_index == index
+    assert log.metrics.values == []

@@ -13,10 +13,12 @@ from functions.audit.domain.errors import (
 )
 from functions.audit.domain.exports import ExportService
 from functions.audit.domain.lookup import RecordLookup
-from functions.audit.domain.models import Export, Filter
+from functions.audit.domain.merkle import leaf_hash
+from functions.audit.domain.models import Export, Filter, Leaf
 from functions.audit.domain.query import Query, QueryService
 from functions.audit.domain.spans import Range
 from servicekit.paging import InvalidCursorError, encode_cursor
+from tests.fakes.audit_log import MemoryLedger
 from tests.fakes.audit_reading import (
     NOW,
     Clock,
@@ -44,13 +46,14 @@ class Sink:
         kept = self.clock.now - timedelta(days=HOT_DAYS)
         self.hot = MemoryRecords(e for e in entries if e.accepted_at >= kept)
         self.cold = NarrowArchive(entries, archive_days)
+        self.ledger = MemoryLedger()
         self.exports, self.queue = MemoryExports(), MemoryQueue()
         service = ExportService(self.exports, MemoryFiles(), self.queue, self.clock)
         self.queries = QueryService(
             self.hot,
             self.cold,
             service,
-            RecordLookup(self.hot, self.cold, self.clock, HOT_DAYS),
+            RecordLookup(self.hot, self.cold, self.ledger),
             PlainOpener(),
             self.clock,
             HOT_DAYS,
@@ -241,38 +244,38 @@ async def test_an_event_by_its_id():
     assert sink.cold.asked == []
 
 
-MADE_AT = datetime(2026, 5, 6, 16, 0, tzinfo=UTC)
+async def sealed(sink, *entries):
+    """Their places in the log, as the sealer notes them."""
+    leaves = [
+        Leaf(n, e.event_id, leaf_hash(e.record), e.accepted_at) for n, e in enumerate(entries)
+    ]
+    await sink.ledger.settle(leaves, [])
 
 
-def ulid(at: datetime) -> str:
-    value, digits = int(at.timestamp() * 1000), "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-    return "".join(digits[value >> shift & 31] for shift in range(45, -5, -5)) + "0" * 16
-
-
-async def test_an_old_event_with_an_id_of_ours_is_found_in_the_archive():
-    event_id = ulid(MADE_AT)
-    sink = Sink([entry(event_id, MADE_AT + timedelta(milliseconds=3))])
-    assert (await sink.queries.get(event_id))["event_id"] == event_id
-    (span,) = sink.cold.asked
-    assert span.end - span.start < timedelta(days=2)
-    missing = ulid(MADE_AT + timedelta(days=3))
+async def test_an_event_that_has_left_the_table_is_found_where_its_place_says():
+    old = entry("own-id", NOW - timedelta(days=200))
+    sink = Sink([old])
     with pytest.raises(EventNotFoundError):
-        await sink.queries.get(missing)
-
-
-async def test_a_young_id_of_ours_does_not_ask_the_archive():
-    sink = Sink()
-    for moment in (NOW - timedelta(days=1), NOW + timedelta(days=3_000)):
-        with pytest.raises(EventNotFoundError):
-            await sink.queries.get(ulid(moment))
-    for event_id in ("7ZZZZZZZZZZZZZZZZZZZZZZZZZ", ulid(datetime(9999, 12, 31, 23, tzinfo=UTC))):
-        with pytest.raises(EventNotFoundError):
-            await sink.queries.get(event_id)
+        await sink.queries.get("own-id")
     assert sink.cold.asked == []
+    await sealed(sink, old)
+    assert (await sink.queries.get("own-id"))["event_id"] == "own-id"
+    (span,) = sink.cold.asked
+    assert (span.start, span.end - span.start) == (old.accepted_at, timedelta(microseconds=1))
 
 
-async def test_a_crowded_time_is_no_reason_to_say_that_there_is_no_such_event():
-    sink = Sink()
+async def test_of_an_id_that_was_used_again_the_newest_event_is_found():
+    first = entry("again", NOW - timedelta(days=300), action="first")
+    second = entry("again", NOW - timedelta(days=150), action="second")
+    sink = Sink([first, second])
+    await sealed(sink, first, second)
+    assert (await sink.queries.get("again"))["action"] == "second"
+
+
+async def test_a_crowded_day_is_no_reason_to_say_that_there_is_no_such_event():
+    old = entry("own-id", NOW - timedelta(days=200))
+    sink = Sink([old])
+    await sealed(sink, old)
     sink.cold.failure = RangeTooWideError()
     with pytest.raises(ArchiveUnavailableError):
-        await sink.queries.get(ulid(MADE_AT))
+        await sink.queries.get("own-id")

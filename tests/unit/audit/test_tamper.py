@@ -64,6 +64,22 @@ def put(mapping, name, change):
     mapping[name] = change(mapping[name])
 
 
+def key_of(log, event_id):
+    return event_id, leaf_hash(log.records[event_id])
+
+
+def moved(log, index):
+    put(log.state.leaves, key_of(log, VICTIM), lambda leaf: replace(leaf, index=index))
+
+
+def forged(log):
+    """Record and place agree with each other, and not with the log."""
+    leaf = log.state.leaves[key_of(log, VICTIM)]
+    put(log.records, VICTIM, flipped)
+    key = key_of(log, VICTIM)
+    log.state.leaves[key] = replace(leaf, leaf_hash=key[1])
+
+
 def hashes_exchanged(content):
     return content[32:64] + content[:32] + content[64:]
 
@@ -83,18 +99,11 @@ RECORD = {
     "swap": lambda log: put(log.records, VICTIM, lambda _: log.records["f000001"]),
 }
 PLACE = {
-    "reorder": lambda log: exchange(log.state.leaves, VICTIM, OTHER),
-    "swap": lambda log: put(log.state.leaves, VICTIM, lambda leaf: replace(leaf, index=7)),
-    "insert": lambda log: put(log.state.leaves, VICTIM, lambda leaf: replace(leaf, index=600)),
-    "truncate": lambda log: put(log.state.leaves, VICTIM, lambda leaf: replace(leaf, index=-1)),
-    "flip": lambda log: (
-        put(log.records, VICTIM, flipped),
-        put(
-            log.state.leaves,
-            VICTIM,
-            lambda leaf: replace(leaf, leaf_hash=leaf_hash(log.records[VICTIM])),
-        ),
-    ),
+    "reorder": lambda log: exchange(log.state.leaves, key_of(log, VICTIM), key_of(log, OTHER)),
+    "swap": lambda log: moved(log, 7),
+    "insert": lambda log: moved(log, 600),
+    "truncate": lambda log: moved(log, -1),
+    "flip": forged,
 }
 TILES = {
     "flip": lambda log: put(log.objects, TILE, lambda tile: flipped(tile, 101 * 32)),

@@ -270,13 +270,17 @@ class DynamoTable:
         raise StoreUnavailableError(retry_after=1)
 
     async def _write_batch(self, pending: list[Any]) -> None:
-        for attempt in range(_ATTEMPTS):
+        attempt = 0
+        while attempt < _ATTEMPTS:
             answer = await self._call(
                 "batch_write_item", table=False, RequestItems={self.name: pending}
             )
-            pending = answer.get("UnprocessedItems", {}).get(self.name, [])
-            if not pending:
+            left = answer.get("UnprocessedItems", {}).get(self.name, [])
+            if not left:
                 return
+            # As long as something gets through, the table is busy, not out of reach.
+            attempt = 0 if len(left) < len(pending) else attempt + 1
+            pending = left
             await _back_off(attempt)
         raise StoreUnavailableError(retry_after=1)
 
