@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from contracts.audit import audit_verify
+from functions.audit.domain.collection import Collection
 from functions.audit.domain.errors import (
     ArchiveUnavailableError,
     ExportConflictError,
@@ -21,7 +22,8 @@ from functions.audit.domain.errors import (
 )
 from functions.audit.domain.export_worker import ExportLimits, ExportWorker, Sources
 from functions.audit.domain.exports import ExportRequest, ExportService
-from functions.audit.domain.models import Filter
+from functions.audit.domain.models import Filter, Found, Position
+from functions.audit.domain.proofs import Placed
 from functions.audit.domain.spans import Range
 from functions.audit.routes.queue import ExportTask, export_task
 from servicekit.errors import StoreUnavailableError
@@ -295,6 +297,25 @@ async def test_of_an_id_that_was_used_again_the_newest_record_is_exported():
     (line,) = lines_of(sink)
     assert line["record"].encode() == new.record
     assert line["leaf_index"] == 0
+
+
+def test_the_disk_holds_the_records_of_an_export_once(tmp_path):
+    collection = Collection(tmp_path / "records.sqlite")
+    database = collection._database
+    statements = []
+    database.set_trace_callback(statements.append)
+    collection.add(Found(Position(e.accepted_at, e.event_id), e.record) for e in days_back(3, 2, 1))
+    collection.place({"e001": Placed(0, [b"x" * 32]), "e000": Placed(1, [])})
+    placed = [place and place.leaf_index for _, place in collection.in_order()]
+    assert placed == [0, 1, None]
+    database.set_trace_callback(None)
+    (query,) = (text for text in statements if text.startswith("SELECT"))
+    plan = database.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    assert [row[-1] for row in plan] == ["SCAN records USING INDEX in_order"]
+    assert database.execute("PRAGMA page_size").fetchone() == (16_384,)
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("off",)
+    collection.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["records.sqlite"]
 
 
 class KilledError(BaseException):
