@@ -13,6 +13,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from contracts.audit import audit_verify
+from functions.audit.adapters.exports import DynamoExports
 from functions.audit.domain.collection import Collection
 from functions.audit.domain.errors import (
     ArchiveUnavailableError,
@@ -26,9 +27,11 @@ from functions.audit.domain.models import Filter, Found, Position
 from functions.audit.domain.proofs import Placed
 from functions.audit.domain.spans import Range
 from functions.audit.routes.queue import ExportTask, export_task
+from servicekit.clock import to_text
+from servicekit.dynamodb import Page
 from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import IdempotencyConflictError
-from servicekit.paging import InvalidCursorError
+from servicekit.paging import InvalidCursorError, encode_cursor
 from tests.fakes.audit_log import MemoryLog
 from tests.fakes.audit_reading import (
     NOW,
@@ -210,6 +213,46 @@ async def test_exports_are_listed_newest_first():
     assert cursor is None
     with pytest.raises(InvalidCursorError):
         await sink.service.list_exports(2, "nonsense")
+
+
+class Table:
+    """Takes the queries that DynamoDB would take, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.starts: list[object] = []
+
+    async def query(self, _condition, _values, *, start, **_others):
+        self.starts.append(start)
+        return Page([], None)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        "",
+        "#",
+        "x",
+        f"#exp-{'0' * 32}",
+        "2026-11-22T12:00:00Z#\x00",
+        "2026-11-22T12:00:00Z#\ue000",
+        f"2026-11-22T12:00:00Z#exp-{'0' * 1_100}",
+        f"{'2' * 1_100}#exp-{'0' * 32}",
+        f"\ud800026-11-22T12:00:00Z#exp-{'0' * 32}",
+    ],
+)
+async def test_a_cursor_of_the_list_that_somebody_made_up(position):
+    service = ExportService(DynamoExports(Table()), MemoryFiles(), MemoryQueue(), Clock())
+    with pytest.raises(InvalidCursorError):
+        await service.list_exports(2, encode_cursor(position, "exports"))
+
+
+@pytest.mark.parametrize("moment", [NOW, NOW + timedelta(microseconds=1)])
+async def test_a_cursor_of_the_list_that_was_given(moment):
+    table = Table()
+    export = await Sink().create()
+    position = f"{to_text(moment)}#{export.export_id}"
+    assert await DynamoExports(table).list(2, position) == ([], None)
+    assert table.starts[0]["pk"] == f"EXPORT#{export.export_id}"
 
 
 # Making them.

@@ -187,11 +187,27 @@ async def test_a_cursor_belongs_to_its_query():
         "-9,9,9,e1",
         "1700000000000000,1700000000000002,1800000000000000,e1",
         "1700000000000000,300000000000000000,1800000000000000,e1",
+        "1700000000000000,32503680000000000,1700000000000000,e1",
+        "1700000000000000,1780000000000000,1750000000000000,\x00",
+        "1700000000000000,1780000000000000,1750000000000000,\ue000",
+        "1700000000000000,1780000000000000,1750000000000000,\ud800",
+        "1700000000000000,1780000000000000,1750000000000000,e1\n",
+        f"1700000000000000,1780000000000000,1750000000000000,{'x' * 129}",
+        f"1700000000000000,1780000000000000,1750000000000000,{'x' * 1_100}",
     ],
 )
 async def test_a_cursor_that_somebody_made_up(place):
     with pytest.raises(InvalidCursorError):
         await Sink().queries.find(ALL, 1, encode_cursor(place, ALL.text), "role")
+
+
+@pytest.mark.parametrize("event_id", ["", "e1", "a,b", "x" * 128])
+async def test_a_cursor_holds_any_id_that_an_event_may_have(event_id):
+    place = f"1700000000000000,1780000000000000,1750000000000000,{event_id}"
+    page = await Sink(archive_days=9_000).queries.find(
+        ALL, 1, encode_cursor(place, ALL.text), "role"
+    )
+    assert (page.events, page.next_cursor) == ([], None)
 
 
 async def test_too_much_for_a_page_becomes_an_export_and_the_same_one_again():
