@@ -9,12 +9,13 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError
 from servicekit.aws import LazyClient, make_client
@@ -107,9 +108,7 @@ class ArchiveFiles:
             objects = self._list(first, last)
             wanted = {self._path(entry.key): entry for entry in objects}
             self._make_room(wanted)
-            missing = [(path, entry) for path, entry in wanted.items() if path not in self._kept]
-            for path, entry in self._workers.map(self._fetch, missing):
-                self._kept[path] = entry.size
+            self._fetch_all({path: wanted[path] for path in wanted if path not in self._kept})
         for path in wanted:
             self._kept.move_to_end(path)
         return list(wanted)
@@ -155,15 +154,31 @@ class ArchiveFiles:
             spare += self._kept.pop(path)
             path.unlink(missing_ok=True)
 
-    def _fetch(self, missing: tuple[Path, _Object]) -> tuple[Path, _Object]:
-        path, entry = missing
-        body = self._client.get().get_object(Bucket=self._bucket, Key=entry.key)["Body"]
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            for chunk in body.iter_chunks(_CHUNK_BYTES):
-                file.write(chunk)
-        partial.rename(path)
-        return path, entry
+    def _fetch_all(self, missing: dict[Path, _Object]) -> None:
+        """Fetches these; when one fails, what has begun ends and counts, and the rest is left."""
+        fetching = {
+            self._workers.submit(self._fetch, path, entry): path for path, entry in missing.items()
+        }
+        wait(fetching, return_when=FIRST_EXCEPTION)
+        begun = [future for future in fetching if not future.cancel()]
+        wait(begun)
+        failures = [future.exception() for future in begun]
+        for future, failure in zip(begun, failures, strict=True):
+            if failure is None:
+                self._kept[fetching[future]] = missing[fetching[future]].size
+        for failure in filter(None, failures):
+            raise failure
+
+    def _fetch(self, path: Path, entry: _Object) -> None:
+        partial = path.with_suffix(f".{uuid4().hex}.partial")
+        try:
+            body = self._client.get().get_object(Bucket=self._bucket, Key=entry.key)["Body"]
+            with partial.open("wb") as file:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    file.write(chunk)
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.parquet"
@@ -180,7 +195,8 @@ def _as_domain_errors() -> Iterator[None]:
             "the archive refused", extra={"aws_code": error.response["Error"]["Code"]}
         )
         raise ArchiveUnavailableError(retry_after=1) from None
-    except BotoCoreError:
+    except (BotoCoreError, OSError):
+        # Of the network, or of a disk that is full.
         _logger.exception("the archive failed")
         raise ArchiveUnavailableError(retry_after=1) from None
 

@@ -1,7 +1,9 @@
 """Queries over real Parquet objects, and the messages between the two functions."""
 
+import errno
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -210,6 +212,34 @@ async def test_a_broken_object_is_an_error_of_the_archive(archive):
     archive.bucket.objects["events/day=2026-08-10/broken.parquet"] = b"not parquet"
     with pytest.raises(ArchiveUnavailableError):
         await archive.ids()
+
+
+async def test_what_was_fetched_beside_a_failure_counts_and_nothing_else_is_left(archive):
+    keys = [archive.put(DAY, f"o{n:02}", _at(n / 10, f"e{n:02}")) for n in range(40)]
+    archive.bucket.broken = {keys[3]}
+    with pytest.raises(ArchiveUnavailableError):
+        await archive.ids()
+    left = {path.name for path in archive.cache.iterdir()}
+    assert left == {path.name for path in archive.files._kept}
+    assert len(left) < len(keys)
+    archive.bucket.broken.clear()
+    fetched = len(archive.bucket.fetched)
+    assert len(await archive.ids()) == len(keys)
+    assert len(archive.bucket.fetched) - fetched == len(keys) - len(left)
+
+
+async def test_a_full_disk_is_an_error_of_the_archive(archive, monkeypatch):
+    archive.put(DAY, "one", _at(1, "a"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        with pytest.raises(ArchiveUnavailableError):
+            await archive.ids()
+    assert list(archive.cache.iterdir()) == []
+    assert await archive.ids() == ["a"]
 
 
 async def test_a_refusal_of_s3_is_an_error_of_the_archive(archive):

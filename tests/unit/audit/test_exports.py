@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from dataclasses import replace
 from datetime import timedelta
@@ -513,6 +514,46 @@ async def test_too_slow_an_export_fails_with_a_reason():
     await sink.worker(files=WaitingFiles()).run(export.export_id)
     failed = (await sink.service.get(export.export_id)).export
     assert (failed.status, failed.error) == ("failed", "export_too_slow")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_no_thread_is_at_work_on_the_records_when_they_are_closed(monkeypatch, lost):
+    limits = {"renewal_seconds": 0.001} if lost else {"seconds": 0.1}
+    sink = await Sink(days_back(1, 2, 3), **limits).ready()
+    export = await sink.create()
+    reached, go, steps = asyncio.Event(), threading.Event(), []
+    loop, in_order, close = asyncio.get_running_loop(), Collection.in_order, Collection.close
+
+    def slowly(collection):
+        for item in in_order(collection):
+            steps.append("read")
+            yield item
+            loop.call_soon_threadsafe(reached.set)
+            go.wait(5)
+
+    def closing(collection):
+        steps.append("closed")
+        close(collection)
+
+    monkeypatch.setattr(Collection, "in_order", slowly)
+    monkeypatch.setattr(Collection, "close", closing)
+    work = asyncio.create_task(sink.worker().run(export.export_id))
+    await reached.wait()
+    if lost:
+        current = await sink.exports.get(export.export_id)
+        sink.exports.stored[export.export_id] = replace(current, version=current.version + 7)
+    await asyncio.sleep(0.2)
+    assert steps == ["read"]
+    assert not work.done()
+    go.set()
+    if lost:
+        with pytest.raises(ExportConflictError):
+            await work
+    else:
+        await work
+        assert (await sink.exports.get(export.export_id)).error == "export_too_slow"
+    assert steps == ["read", "read", "closed"]
+    assert sink.files.stored == {}
 
 
 async def test_a_tampered_record_is_never_exported_as_if_nothing_were():
