@@ -105,22 +105,50 @@ class ArchiveFiles:
         Raises `RangeTooWideError` before anything is fetched, and `ArchiveUnavailableError`.
         """
         with _as_domain_errors():
-            objects = self._list(first, last)
-            wanted = {self._path(entry.key): entry for entry in objects}
-            self._make_room(wanted)
-            self._fetch_all({path: wanted[path] for path in wanted if path not in self._kept})
-        for path in wanted:
-            self._kept.move_to_end(path)
-        return list(wanted)
+            return self._paths(self._list(first, last))
+
+    def of_newest_days(self, first: date, last: date, least: date) -> tuple[date, list[Path]]:
+        """As `of_days`, from the first day on from which one query may read everything up to
+        `last`; that day too.
+
+        It is not before `first`. Raises `RangeTooWideError` when it would be after `least`.
+        """
+        with _as_domain_errors():
+            begin, objects = self._newest(first, last, max(first, least))
+            return begin, self._paths(objects)
 
     def check(self) -> None:
         """Raises `ArchiveUnavailableError` when the bucket does not answer."""
         with _as_domain_errors():
             self._client.get().list_objects_v2(Bucket=self._bucket, Prefix=PREFIX, MaxKeys=1)
 
-    def _list(self, first: date, last: date) -> Sequence[_Object]:
-        objects: list[_Object] = []
-        size = 0
+    def _paths(self, objects: Sequence[_Object]) -> list[Path]:
+        wanted = {self._path(entry.key): entry for entry in objects}
+        self._make_room(wanted)
+        self._fetch_all({path: wanted[path] for path in wanted if path not in self._kept})
+        for path in wanted:
+            self._kept.move_to_end(path)
+        return list(wanted)
+
+    def _newest(self, first: date, last: date, begin: date) -> tuple[date, Sequence[_Object]]:
+        """Steps back from `begin`, in steps that double until one is too wide, then halve."""
+        objects = self._list(begin, last)
+        step, growing = 1, True
+        while begin > first and step:
+            earlier = begin - min(timedelta(days=step), begin - first)
+            try:
+                objects = self._list(earlier, begin - _ONE_DAY, objects)
+            except RangeTooWideError:
+                growing = False
+            else:
+                begin = earlier
+            step = step * 2 if growing else step // 2
+        return begin, objects
+
+    def _list(self, first: date, last: date, others: Sequence[_Object] = ()) -> Sequence[_Object]:
+        """The objects of these days, and `others`."""
+        objects = list(others)
+        size = sum(entry.size for entry in objects)
         for entry in self._listing(first, last):
             objects.append(entry)
             size += entry.size

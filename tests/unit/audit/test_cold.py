@@ -1,7 +1,6 @@
 """Queries over real Parquet objects, and the messages between the two functions."""
 
 import errno
-import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -12,11 +11,10 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from functions.audit.adapters.archive_files import ArchiveFiles, CacheLimits
 from functions.audit.adapters.cold_function import ColdFunction
 from functions.audit.adapters.duckdb_store import DuckdbStore
-from functions.audit.domain.cold import ColdService
 from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError
 from functions.audit.domain.models import Filter, Found, FoundPage, Position, Span
 from functions.audit.domain.pages import fitting
-from tests.fakes.archive_bucket import ArchiveBucket, parquet
+from tests.fakes.archive_bucket import ArchiveBucket, Lambda, parquet
 from tests.fakes.audit_reading import entry
 
 pytestmark = pytest.mark.anyio
@@ -201,6 +199,65 @@ async def test_too_much_to_read_is_refused_before_anything_is_fetched(tmp_path):
         assert archive.bucket.fetched == []
 
 
+async def _windows(archive, span, limit=100):
+    """The ids of each page."""
+    pages, before = [], None
+    while True:
+        page = await archive.store.find(Filter(), span, before, limit)
+        pages.append([found.position.event_id for found in page.items])
+        if page.next_before is None:
+            return pages
+        assert before is None or page.next_before < before
+        before = page.next_before
+
+
+@pytest.mark.parametrize("hours", [0, 0.5, 12, 23.9999])
+@pytest.mark.parametrize("fits", [4, 5, 7, 12, 33, 34])
+async def test_a_quiet_log_pages_through_any_range(tmp_path, fits, hours):
+    archive = Archive(tmp_path, range_objects=fits)
+    days = range(-1, 31)
+    for n in days:
+        archive.put(
+            DAY + n * ONE_DAY, "o", _at(n * 24, f"e{n:02}-a"), _at(n * 24 + 7, f"e{n:02}-b")
+        )
+    span = Span(DAY + timedelta(hours=hours), DAY + 29 * ONE_DAY + timedelta(hours=hours))
+    pages = await _windows(archive, span)
+    wanted = [
+        event_id
+        for n in reversed(days)
+        for at, event_id in ((n * 24 + 7, f"e{n:02}-b"), (n * 24, f"e{n:02}-a"))
+        if hours <= at < 29 * 24 + hours
+    ]
+    assert [event_id for page in pages for event_id in page] == wanted
+    # A day's neighbours are read beside each window.
+    assert len(pages) <= 30 / (fits - 3) + 2
+    assert (len(pages) == 1) == (fits > 32)
+    single = await _windows(archive, span, limit=1)
+    assert [event_id for page in single for event_id in page] == wanted
+
+
+async def test_windows_reach_over_what_is_empty(tmp_path):
+    archive = Archive(tmp_path, range_objects=2)
+    for n, day in enumerate((0, 1, 3_000, 3_001)):
+        archive.put(DAY + day * ONE_DAY, "o", _at(day * 24 + 1, f"e{n}"))
+    span = Span(DAY - 900 * ONE_DAY, DAY + 4_000 * ONE_DAY)
+    assert await _windows(archive, span) == [["e3", "e2"], ["e1", "e0"]]
+    assert len(archive.bucket.listed) < 60
+
+
+async def test_a_window_ends_where_a_day_is_too_much(tmp_path):
+    archive = Archive(tmp_path, range_objects=4)
+    for n in range(5):
+        archive.put(DAY, f"o{n}", _at(n, f"e{n}"))
+    archive.put(DAY + 10 * ONE_DAY, "o", _at(240, "late"))
+    span = Span(DAY - ONE_DAY, DAY + 11 * ONE_DAY)
+    page = await archive.store.find(Filter(), span, None, 10)
+    assert [found.position.event_id for found in page.items] == ["late"]
+    assert page.next_before == Position(DAY + 2 * ONE_DAY, "")
+    with pytest.raises(RangeTooWideError):
+        await archive.store.find(Filter(), span, page.next_before, 10)
+
+
 async def test_a_crash_leaves_no_half_file_that_counts(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "x.partial").write_bytes(b"half")
@@ -269,28 +326,6 @@ async def test_duckdb_reaches_nothing_but_the_files(archive, statement):
     await archive.ids()
     with pytest.raises(duckdb.Error):
         archive.store._connection.execute(statement)
-
-
-class Lambda:
-    """The Lambda client: runs the cold function's service over JSON both ways."""
-
-    def __init__(self, store) -> None:
-        self.service = ColdService(store)
-        self.payloads: list[bytes] = []
-        self.failure: Exception | None = None
-        self.function_error = False
-
-    def invoke(self, FunctionName, Payload):  # noqa: N803
-        import asyncio
-        import io
-
-        assert FunctionName == "cold"
-        if self.failure:
-            raise self.failure
-        answer = asyncio.run(self.service.answer(json.loads(Payload)))
-        self.payloads.append(json.dumps(answer).encode())
-        body = {"Payload": io.BytesIO(self.payloads[-1])}
-        return {**body, "FunctionError": "Unhandled"} if self.function_error else body
 
 
 async def test_both_functions_speak_the_same(archive):

@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions.audit.adapters.archive_files import ArchiveFiles, CacheLimits
+from functions.audit.adapters.cold_function import ColdFunction
+from functions.audit.adapters.duckdb_store import DuckdbStore
 from functions.audit.domain.errors import (
     ArchiveUnavailableError,
     EventNotFoundError,
@@ -17,6 +20,7 @@ from functions.audit.domain.models import Export, Filter
 from functions.audit.domain.query import Query, QueryService
 from functions.audit.domain.spans import Range
 from servicekit.paging import InvalidCursorError, encode_cursor
+from tests.fakes.archive_bucket import ArchiveBucket, Lambda, parquet
 from tests.fakes.audit_reading import (
     NOW,
     Clock,
@@ -227,6 +231,27 @@ async def test_an_export_in_place_of_a_later_page_covers_the_whole_query():
     export = await sink.queries.find(ALL, 10, page.next_cursor, "role")
     assert export.span.start == ALL.range.start
     assert export.span.end == NOW
+
+
+async def test_an_empty_page_of_the_archive_is_no_end(tmp_path):
+    bucket = ArchiveBucket()
+    for n in range(40):
+        day = NOW - timedelta(days=100 + n)
+        record = entry(f"e{n:02}", day, user_id=4 if n == 39 else 3).record
+        bucket.objects[f"events/day={day:%Y-%m-%d}/o.parquet"] = parquet([record], tmp_path)
+    limits = CacheLimits(range_objects=10)
+    files = ArchiveFiles("archive", tmp_path / "cache", limits, lambda: bucket)
+    sink = Sink()
+    sink.queries._cold = ColdFunction(
+        "cold", lambda: Lambda(DuckdbStore(files, tmp_path / "cache"))
+    )
+    span = Range(NOW - timedelta(days=140), NOW - timedelta(days=95))
+    query = Query(Filter(user_id=4), span)
+    assert await sink.all_ids(query) == ["e39"]
+    first = await sink.queries.find(query, 10, None, "role")
+    assert first.events == []
+    assert first.next_cursor
+    assert sink.exports.stored == {}
 
 
 async def test_a_page_is_cut_to_what_an_answer_carries():
