@@ -44,8 +44,8 @@ class ExportLimits:
     """What one export may hold, and how long it may take.
 
     A function lives 15 minutes: proving and packing take 0.2 ms of a processor for each record,
-    reading from the table about as long again. Its disk, of 2 GB, holds the records with their
-    paths, and the bundle.
+    reading from the table about as long again. Its disk, of 6 GB, holds the records with their
+    paths, their indexes, and the bundle.
     """
 
     records: int = 500_000

@@ -1,6 +1,8 @@
 """Queries over real Parquet objects, and the messages between the two functions."""
 
 import errno
+import io
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -11,7 +13,9 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from functions.audit.adapters.archive_files import ArchiveFiles, CacheLimits
 from functions.audit.adapters.cold_function import ColdFunction
 from functions.audit.adapters.duckdb_store import DuckdbStore
-from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError
+from functions.audit.adapters.sealer_function import SealerFunction
+from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError, SealingError
+from functions.audit.domain.flush import FLUSH
 from functions.audit.domain.models import Filter, Found, FoundPage, Position, Span
 from functions.audit.domain.pages import fitting
 from tests.fakes.archive_bucket import ArchiveBucket, Lambda, parquet
@@ -365,6 +369,42 @@ class Large:
         record = b'{"note":"' + b'\\"' * 29_000 + b'"}'
         items = [Found(Position(DAY, f"e{limit - n:03}"), record) for n in range(limit)]
         return FoundPage(items, None)
+
+
+class Sealer:
+    """The Lambda client of a sealer, or of one that does not answer."""
+
+    def __init__(self, failure=None, kind=None) -> None:
+        self.failure, self.kind = failure, kind
+        self.asked: list[bytes] = []
+
+    def invoke(self, FunctionName, Payload):  # noqa: N803
+        assert FunctionName == "sealer"
+        self.asked.append(Payload)
+        if self.failure:
+            raise self.failure
+        answer = {"Payload": io.BytesIO(b'{"sealed": 3}')}
+        return {**answer, "FunctionError": self.kind} if self.kind else answer
+
+
+async def test_the_sealer_is_invoked_and_its_answer_awaited():
+    client = Sealer()
+    assert await SealerFunction("sealer", lambda: client).seal() == {"sealed": 3}
+    assert [json.loads(payload) for payload in client.asked] == [FLUSH]
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        Sealer(ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke")),
+        Sealer(ConnectTimeoutError(endpoint_url="x")),
+        Sealer(kind="Unhandled"),
+    ],
+)
+async def test_a_sealer_that_does_not_answer(client):
+    with pytest.raises(SealingError):
+        await SealerFunction("sealer", lambda: client).seal()
+    assert len(client.asked) == 1
 
 
 async def test_an_answer_stays_below_what_a_function_may_answer():
