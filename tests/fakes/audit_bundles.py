@@ -1,4 +1,4 @@
-"""Bundles of a log in memory, as the exporter writes them or with a history; ways to change them."""
+"""Bundles of a log in memory, as the exporter writes them or with a history; how to change them."""
 
 import json
 import zipfile
