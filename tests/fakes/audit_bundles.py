@@ -1,4 +1,4 @@
-"""Bundles of a log in memory, as the exporter writes them, and ways to change them."""
+"""Bundles of a log in memory, as the exporter writes them or with a history; how to change them."""
 
 import json
 import zipfile
@@ -10,7 +10,7 @@ from typing import Any
 
 from functions.audit.domain.bundle import BundleWriter, ManifestBase
 from functions.audit.domain.errors import CheckpointNotFoundError
-from functions.audit.domain.models import Filter, Span
+from functions.audit.domain.models import ConsistencyProof, Filter, Span
 from tests.fakes.audit_log import START, MemoryLog
 
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
@@ -37,8 +37,26 @@ async def write_bundle(log: MemoryLog, path: Path, history: Sequence[int] = ()) 
         for event_id, record in log.records.items():
             writer.add(record, placed.get(event_id))
         older = [await proofs.consistency(size, newest.size) for size in history] if newest else []
-        writer.finish(SCHEMA, older)
+        writer.finish(SCHEMA)
+    if older:
+        _add_history(path, older)
     return vkey
+
+
+def _add_history(path: Path, older: Sequence[ConsistencyProof]) -> None:
+    """Older checkpoints, and that the log only grew: what a bundle may hold beside."""
+    proofs = [
+        {
+            "first": proof.first,
+            "second": proof.second,
+            "path": [entry.hex() for entry in proof.path],
+        }
+        for proof in older
+    ]
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        for proof in older:
+            archive.writestr(f"checkpoints/{proof.first}", proof.first_checkpoint)
+        archive.writestr("consistency.json", json.dumps(proofs))
 
 
 def unpack(path: Path) -> Files:

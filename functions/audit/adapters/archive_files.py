@@ -9,12 +9,13 @@ import shutil
 import tempfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError
 from servicekit.aws import LazyClient, make_client
@@ -104,24 +105,50 @@ class ArchiveFiles:
         Raises `RangeTooWideError` before anything is fetched, and `ArchiveUnavailableError`.
         """
         with _as_domain_errors():
-            objects = self._list(first, last)
-            wanted = {self._path(entry.key): entry for entry in objects}
-            self._make_room(wanted)
-            missing = [(path, entry) for path, entry in wanted.items() if path not in self._kept]
-            for path, entry in self._workers.map(self._fetch, missing):
-                self._kept[path] = entry.size
-        for path in wanted:
-            self._kept.move_to_end(path)
-        return list(wanted)
+            return self._paths(self._list(first, last))
+
+    def of_newest_days(self, first: date, last: date, least: date) -> tuple[date, list[Path]]:
+        """As `of_days`, from the first day on from which one query may read everything up to
+        `last`; that day too.
+
+        It is not before `first`. Raises `RangeTooWideError` when it would be after `least`.
+        """
+        with _as_domain_errors():
+            begin, objects = self._newest(first, last, max(first, least))
+            return begin, self._paths(objects)
 
     def check(self) -> None:
         """Raises `ArchiveUnavailableError` when the bucket does not answer."""
         with _as_domain_errors():
             self._client.get().list_objects_v2(Bucket=self._bucket, Prefix=PREFIX, MaxKeys=1)
 
-    def _list(self, first: date, last: date) -> Sequence[_Object]:
-        objects: list[_Object] = []
-        size = 0
+    def _paths(self, objects: Sequence[_Object]) -> list[Path]:
+        wanted = {self._path(entry.key): entry for entry in objects}
+        self._make_room(wanted)
+        self._fetch_all({path: wanted[path] for path in wanted if path not in self._kept})
+        for path in wanted:
+            self._kept.move_to_end(path)
+        return list(wanted)
+
+    def _newest(self, first: date, last: date, begin: date) -> tuple[date, Sequence[_Object]]:
+        """Steps back from `begin`, in steps that double until one is too wide, then halve."""
+        objects = self._list(begin, last)
+        step, growing = 1, True
+        while begin > first and step:
+            earlier = begin - min(timedelta(days=step), begin - first)
+            try:
+                objects = self._list(earlier, begin - _ONE_DAY, objects)
+            except RangeTooWideError:
+                growing = False
+            else:
+                begin = earlier
+            step = step * 2 if growing else step // 2
+        return begin, objects
+
+    def _list(self, first: date, last: date, others: Sequence[_Object] = ()) -> Sequence[_Object]:
+        """The objects of these days, and `others`."""
+        objects = list(others)
+        size = sum(entry.size for entry in objects)
         for entry in self._listing(first, last):
             objects.append(entry)
             size += entry.size
@@ -155,15 +182,31 @@ class ArchiveFiles:
             spare += self._kept.pop(path)
             path.unlink(missing_ok=True)
 
-    def _fetch(self, missing: tuple[Path, _Object]) -> tuple[Path, _Object]:
-        path, entry = missing
-        body = self._client.get().get_object(Bucket=self._bucket, Key=entry.key)["Body"]
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as file:
-            for chunk in body.iter_chunks(_CHUNK_BYTES):
-                file.write(chunk)
-        partial.rename(path)
-        return path, entry
+    def _fetch_all(self, missing: dict[Path, _Object]) -> None:
+        """Fetches these; when one fails, what has begun ends and counts, and the rest is left."""
+        fetching = {
+            self._workers.submit(self._fetch, path, entry): path for path, entry in missing.items()
+        }
+        wait(fetching, return_when=FIRST_EXCEPTION)
+        begun = [future for future in fetching if not future.cancel()]
+        wait(begun)
+        failures = [future.exception() for future in begun]
+        for future, failure in zip(begun, failures, strict=True):
+            if failure is None:
+                self._kept[fetching[future]] = missing[fetching[future]].size
+        for failure in filter(None, failures):
+            raise failure
+
+    def _fetch(self, path: Path, entry: _Object) -> None:
+        partial = path.with_suffix(f".{uuid4().hex}.partial")
+        try:
+            body = self._client.get().get_object(Bucket=self._bucket, Key=entry.key)["Body"]
+            with partial.open("wb") as file:
+                for chunk in body.iter_chunks(_CHUNK_BYTES):
+                    file.write(chunk)
+            partial.rename(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
     def _path(self, key: str) -> Path:
         return self._folder / f"{hashlib.sha256(key.encode()).hexdigest()}.parquet"
@@ -180,7 +223,8 @@ def _as_domain_errors() -> Iterator[None]:
             "the archive refused", extra={"aws_code": error.response["Error"]["Code"]}
         )
         raise ArchiveUnavailableError(retry_after=1) from None
-    except BotoCoreError:
+    except (BotoCoreError, OSError):
+        # Of the network, or of a disk that is full.
         _logger.exception("the archive failed")
         raise ArchiveUnavailableError(retry_after=1) from None
 

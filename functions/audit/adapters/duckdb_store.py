@@ -7,7 +7,7 @@ import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ _RESOURCES = {
 _REPEATED = 2
 """Rows read for each one asked for: Firehose may deliver a record more than once."""
 
+_MICROSECOND = timedelta(microseconds=1)
 _logger = logging.getLogger(__name__)
 
 
@@ -61,8 +62,7 @@ class DuckdbStore:
 
     async def get(self, event_id: str, span: Span) -> Found | None:
         """See `ports.ColdStore`."""
-        found = await asyncio.to_thread(self._select, {"event_id = ?": [event_id]}, span, 1)
-        return found[0] if found else None
+        return await asyncio.to_thread(self._get, event_id, span)
 
     async def check(self) -> None:
         """See `ports.ColdStore`."""
@@ -75,47 +75,69 @@ class DuckdbStore:
                 to_text(before.accepted_at),
                 before.event_id,
             ]
-            # Later days have nothing to say any more.
-            span = Span(span.start, min(span.end, before.accepted_at + timedelta(microseconds=1)))
+            # Later days have nothing to say any more. No id is below the empty one.
+            end = before.accepted_at + (_MICROSECOND if before.event_id else timedelta())
+            span = Span(span.start, min(span.end, end))
+        if span.end <= span.start:
+            return FoundPage([], None)
         asked = _REPEATED * (limit + 1)
-        rows = self._select(conditions, span, asked)
+        with self._lock:
+            window, files = self._window(span)
+            rows = self._select(files, conditions, window, asked)
         items = list({found.position: found for found in rows}.values())
         if len(items) > limit:
             return FoundPage(items[:limit], items[limit - 1].position)
-        # So many repetitions that the page is not full: the next one goes on behind them.
-        return FoundPage(items, items[-1].position if len(rows) == asked else None)
+        if len(rows) == asked:
+            # So many repetitions that the page is not full: the next one goes on behind them.
+            return FoundPage(items, items[-1].position)
+        return FoundPage(items, Position(window.start, "") if window.start > span.start else None)
+
+    def _get(self, event_id: str, span: Span) -> Found | None:
+        first, last = _days(span)
+        with self._lock:
+            files = self._files.of_days(first, last)
+            found = self._select(files, {"event_id = ?": [event_id]}, span, 1)
+        return found[0] if found else None
+
+    def _window(self, span: Span) -> tuple[Span, Sequence[Path]]:
+        """The newest part of `span` that one query may read, of a day at least, and its files."""
+        first, last = _days(span)
+        newest = Span(span.end - _MICROSECOND, span.end)
+        begin, files = self._files.of_newest_days(first, last, _days(newest)[0])
+        if begin == first:
+            return span, files
+        midnight = datetime.combine(begin, time(), UTC)
+        return Span(midnight + DAYS_EITHER_SIDE, span.end), files
 
     def _select(
-        self, conditions: Mapping[str, Sequence[object]], span: Span, limit: int
+        self,
+        files: Sequence[Path],
+        conditions: Mapping[str, Sequence[object]],
+        span: Span,
+        limit: int,
     ) -> list[Found]:
         """Rows of `span` that meet all of `conditions` (SQL to values), newest first."""
         import duckdb  # noqa: PLC0415  (loaded on first use)
 
-        if span.end <= span.start:
+        if not files:
             return []
         within = {
             '"timestamp" >= ?': [to_text(span.start)],
             '"timestamp" < ?': [to_text(span.end)],
             **conditions,
         }
-        with self._lock:
-            files = self._files.of_days(
-                (span.start - DAYS_EITHER_SIDE).date(), (span.end + DAYS_EITHER_SIDE).date()
+        values = [value for values in within.values() for value in values]
+        try:
+            rows = (
+                self._connect()
+                .execute(_statement(within), [[str(path) for path in files], *values, limit])
+                .fetchall()
             )
-            if not files:
-                return []
-            values = [value for values in within.values() for value in values]
-            try:
-                rows = (
-                    self._connect()
-                    .execute(_statement(within), [[str(path) for path in files], *values, limit])
-                    .fetchall()
-                )
-            except duckdb.OutOfMemoryException:
-                raise RangeTooWideError from None
-            except duckdb.Error:
-                _logger.exception("duckdb failed", extra={"files": len(files)})
-                raise ArchiveUnavailableError from None
+        except duckdb.OutOfMemoryException:
+            raise RangeTooWideError from None
+        except duckdb.Error:
+            _logger.exception("duckdb failed", extra={"files": len(files)})
+            raise ArchiveUnavailableError from None
         return [_found(row) for row in rows]
 
     def _connect(self) -> DuckDBPyConnection:
@@ -131,6 +153,11 @@ class DuckdbStore:
                 connection.execute(statement)
             self._connection = connection
         return self._connection
+
+
+def _days(span: Span) -> tuple[date, date]:
+    """The first and the last day under which the objects of `span` may lie."""
+    return (span.start - DAYS_EITHER_SIDE).date(), (span.end + DAYS_EITHER_SIDE).date()
 
 
 def _statement(conditions: Mapping[str, object]) -> str:

@@ -11,6 +11,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, replace
 from typing import Any
@@ -24,6 +25,7 @@ from servicekit.errors import StoreUnavailableError
 from servicekit.paging import InvalidCursorError
 
 _INDEX = "gsi1"
+_POSITION = re.compile(r"[0-9TZ:.-]{27}#([0-9a-z-]{1,64})")
 _NEW = Expression("attribute_not_exists(pk)")
 
 
@@ -57,7 +59,7 @@ class DynamoExports:
             index=_INDEX,
             forward=False,
             limit=limit,
-            start=_start(position) if position else None,
+            start=None if position is None else _start(position),
         )
         last = page.last_key
         return [_export_from(item) for item in page.items], str(
@@ -76,10 +78,11 @@ class DynamoExports:
 
 
 def _start(position: str) -> Item:
-    _, _, export_id = position.partition("#")
-    if not export_id:
+    # Anyone can make a cursor, and DynamoDB takes no key of a form that it never gave.
+    match = _POSITION.fullmatch(position)
+    if match is None:
         raise InvalidCursorError
-    return {f"{_INDEX}pk": keys.EXPORTS, f"{_INDEX}sk": position, **keys.export_key(export_id)}
+    return {f"{_INDEX}pk": keys.EXPORTS, f"{_INDEX}sk": position, **keys.export_key(match[1])}
 
 
 def _item(export: Export) -> Item:

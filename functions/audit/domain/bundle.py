@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from types import TracebackType
 from typing import Any, Self
 
 from contracts.audit import audit_verify as verifier
-from functions.audit.domain.models import Checkpoint, ConsistencyProof, Filter, Span
+from functions.audit.domain.models import Checkpoint, Filter, Span
 from functions.audit.domain.proofs import Placed
 from servicekit.clock import to_text
 
@@ -73,15 +73,11 @@ class BundleWriter:
         self.records += 1
         self.proven += placed is not None
 
-    def finish(self, schema: Mapping[str, Any], history: Sequence[ConsistencyProof] = ()) -> None:
-        """Adds all but the records; every proof of `history` leads to the bundle's checkpoint."""
+    def finish(self, schema: Mapping[str, Any]) -> None:
+        """Adds all but the records."""
         self._lines.close()
         if self._base.checkpoint:
             self._write(verifier.CHECKPOINT, self._base.checkpoint.text.encode())
-        for proof in history:
-            self._write(f"{verifier.CHECKPOINTS}{proof.first}", proof.first_checkpoint.encode())
-        if history:
-            self._write(verifier.CONSISTENCY, _json([_proof(proof) for proof in history]))
         self._write(verifier.SCHEMA, _json(schema))
         self._write(verifier.MANIFEST, _json(self._manifest()))
         self._archive.close()
@@ -107,14 +103,6 @@ class BundleWriter:
 
     def _write(self, name: str, content: bytes) -> None:
         self._archive.writestr(_entry(name), content)
-
-
-def _proof(proof: ConsistencyProof) -> dict[str, Any]:
-    return {
-        "first": proof.first,
-        "second": proof.second,
-        "path": [entry.hex() for entry in proof.path],
-    }
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

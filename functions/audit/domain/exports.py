@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from functions.audit.domain.errors import ExportConflictError, ExportNotFoundError
 from functions.audit.domain.models import Export, Filter
 from functions.audit.domain.ports import ExportFiles, ExportQueue, Exports
-from functions.audit.domain.spans import Range
+from functions.audit.domain.spans import EARLIEST, Range
 from servicekit.clock import Clock, to_text
 from servicekit.idempotency import IdempotencyConflictError
 from servicekit.paging import decode_cursor, encode_cursor
@@ -83,7 +83,7 @@ class ExportService:
             expires_at=now + timedelta(days=KEPT_DAYS),
         )
         stored = await self._exports.create(wanted)
-        if key is not None and not _is_of(stored, request):
+        if stored != wanted and key is not None and not _is_of(stored, request):
             raise IdempotencyConflictError
         if _is_over(stored, now):
             stored = await self._again(stored, wanted)
@@ -132,7 +132,7 @@ def _is_of(export: Export, request: ExportRequest) -> bool:
     start, end = request.range.start, request.range.end
     return (
         export.filter == request.filter
-        and start in {None, export.span.start}
+        and (start is None or max(start, EARLIEST) == export.span.start)
         and (end is None or min(end, export.created_at) == export.span.end)
     )
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 
+from contracts.audit.v1 import EVENT_ID_PATTERN
 from functions.audit.domain.errors import EventNotFoundError, RangeTooWideError
 from functions.audit.domain.exports import ExportRequest, ExportService
 from functions.audit.domain.lookup import RecordLookup
@@ -22,7 +24,7 @@ from functions.audit.domain.models import (
 from functions.audit.domain.pages import fitting
 from functions.audit.domain.personal import RecordOpener
 from functions.audit.domain.ports import ColdStore, RecordReader
-from functions.audit.domain.spans import EARLIEST, LATEST, Range, hot_boundary, split
+from functions.audit.domain.spans import EARLIEST, Range, hot_boundary, split
 from servicekit.clock import Clock, to_text
 from servicekit.paging import InvalidCursorError, decode_cursor, encode_cursor
 
@@ -32,6 +34,7 @@ CLOCK_SKEW = timedelta(seconds=5)
 _RECENT_READS = 5
 """Pages read for the recent events: each covers many days of a quiet log."""
 
+_EVENT_ID = re.compile(EVENT_ID_PATTERN)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -89,7 +92,9 @@ class QueryService:
         if cursor is None:
             span, before = query.range.resolve(self._clock() + CLOCK_SKEW), None
         else:
-            span, before = _read_place(decode_cursor(cursor, query.text))
+            # Of a function whose clock is as far ahead as clocks are.
+            latest = self._clock() + 2 * CLOCK_SKEW
+            span, before = _read_place(decode_cursor(cursor, query.text), latest)
         try:
             page = fitting(await self._page(query.filter, span, before, limit))
         except RangeTooWideError:
@@ -156,13 +161,15 @@ def _place(span: Span, before: Position) -> str:
     return ",".join([*map(str, micros), before.event_id])
 
 
-def _read_place(place: str) -> tuple[Span, Position]:
+def _read_place(place: str, latest: datetime) -> tuple[Span, Position]:
     """The inverse of `_place`. Raises `InvalidCursorError`: anyone can make a cursor."""
     try:
         *numbers, event_id = place.split(",", 3)
         start, end, at = (_EPOCH + int(number) * _MICROSECOND for number in numbers)
     except (ValueError, OverflowError):
         raise InvalidCursorError from None
-    if not EARLIEST <= start <= at <= end <= LATEST or start == end:
+    if not EARLIEST <= start <= at <= end <= latest or start == end:
+        raise InvalidCursorError
+    if event_id and not _EVENT_ID.fullmatch(event_id):
         raise InvalidCursorError
     return Span(start, end), Position(at, event_id)

@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 
 from contracts.audit.v1 import MAX_BODY_BYTES
 from servicekit.asgi import RequestMiddleware
+from servicekit.idempotency import InvalidIdempotencyKeyError, check_key
 from servicekit.identity import buffered_context, require_caller
 from servicekit.problems import fastapi_exception_handlers
 
@@ -18,6 +19,14 @@ async def _signed(request: Request) -> None:
 def signed_router() -> APIRouter:
     """Routes for callers that API Gateway has let in."""
     return APIRouter(dependencies=[Depends(_signed)])
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The request's Idempotency-Key. Raises `InvalidIdempotencyKeyError`."""
+    headers = request.headers.getlist("idempotency-key")
+    if len(headers) > 1:
+        raise InvalidIdempotencyKeyError("It was sent more than once.")
+    return check_key(headers[0]) if headers else None
 
 
 def new_app(dependencies: object, *routers: APIRouter) -> FastAPI:

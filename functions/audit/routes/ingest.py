@@ -15,10 +15,9 @@ from functions.audit.domain.dependencies import Ingest
 from functions.audit.domain.ingest import IngestService, Outcome, choose_event_id
 from functions.audit.domain.models import NewEvent
 from functions.audit.routes import wire
-from functions.audit.routes.app import new_app, signed_router
+from functions.audit.routes.app import idempotency_key, new_app, signed_router
 from functions.audit.routes.wire import WireResponse
 from servicekit.errors import AppError, InvalidRequestError
-from servicekit.idempotency import InvalidIdempotencyKeyError, check_key
 from servicekit.identity import require_caller
 from servicekit.problems import to_app_error
 
@@ -55,7 +54,7 @@ async def _service(request: Request) -> IngestService:
 
 
 async def _reporter(request: Request) -> Reporter:
-    return Reporter(require_caller(request.scope).principal, _idempotency_key(request))
+    return Reporter(require_caller(request.scope).principal, idempotency_key(request))
 
 
 ServiceDep = Annotated[IngestService, Depends(_service)]
@@ -167,10 +166,3 @@ def _refused_items(document: Document) -> dict[int, AppError]:
     if outside:
         raise InvalidRequestError(errors=outside)
     return {index: InvalidRequestError(errors=errors) for index, errors in by_item.items()}
-
-
-def _idempotency_key(request: Request) -> str | None:
-    headers = request.headers.getlist("idempotency-key")
-    if len(headers) > 1:
-        raise InvalidIdempotencyKeyError("It was sent more than once.")
-    return check_key(headers[0]) if headers else None

@@ -21,10 +21,9 @@ from functions.audit.domain.models import Export, Span
 from functions.audit.domain.query import Query as EventQuery
 from functions.audit.domain.spans import EARLIEST, LATEST, Range
 from functions.audit.routes import query_wire as wire
-from functions.audit.routes.app import new_app, signed_router
+from functions.audit.routes.app import idempotency_key, new_app, signed_router
 from functions.audit.routes.query_wire import FindQuery, Moment
 from functions.audit.routes.wire import WireResponse, event
-from servicekit.idempotency import InvalidIdempotencyKeyError, check_key
 from servicekit.identity import require_caller
 from servicekit.problems import read_json
 
@@ -160,7 +159,7 @@ async def get_consistency(
 @signed_routes.post("/api/v1/exports")
 async def create_export(request: Request, api: ApiDep, principal: Principal) -> WireResponse:
     """Has a bundle made."""
-    key = _idempotency_key(request)
+    key = idempotency_key(request)
     body = await read_json(request, v1.ExportCreate)
     asked = ExportRequest(
         wire.filter_of(body.filter), Range(body.start_time, body.end_time), principal
@@ -190,10 +189,3 @@ async def _answers(name: str, check: dependencies.Check) -> bool:
         _logger.exception("not ready", extra={"dependency": name})
         return False
     return True
-
-
-def _idempotency_key(request: Request) -> str | None:
-    headers = request.headers.getlist("idempotency-key")
-    if len(headers) > 1:
-        raise InvalidIdempotencyKeyError("It was sent more than once.")
-    return check_key(headers[0]) if headers else None

@@ -1,7 +1,10 @@
 """Queries over real Parquet objects, and the messages between the two functions."""
 
+import errno
+import io
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import duckdb
 import pytest
@@ -10,11 +13,12 @@ from botocore.exceptions import ClientError, ConnectTimeoutError
 from functions.audit.adapters.archive_files import ArchiveFiles, CacheLimits
 from functions.audit.adapters.cold_function import ColdFunction
 from functions.audit.adapters.duckdb_store import DuckdbStore
-from functions.audit.domain.cold import ColdService
-from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError
+from functions.audit.adapters.sealer_function import SealerFunction
+from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError, SealingError
+from functions.audit.domain.flush import FLUSH
 from functions.audit.domain.models import Filter, Found, FoundPage, Position, Span
 from functions.audit.domain.pages import fitting
-from tests.fakes.archive_bucket import ArchiveBucket, parquet
+from tests.fakes.archive_bucket import ArchiveBucket, Lambda, parquet
 from tests.fakes.audit_reading import entry
 
 pytestmark = pytest.mark.anyio
@@ -199,6 +203,65 @@ async def test_too_much_to_read_is_refused_before_anything_is_fetched(tmp_path):
         assert archive.bucket.fetched == []
 
 
+async def _windows(archive, span, limit=100):
+    """The ids of each page."""
+    pages, before = [], None
+    while True:
+        page = await archive.store.find(Filter(), span, before, limit)
+        pages.append([found.position.event_id for found in page.items])
+        if page.next_before is None:
+            return pages
+        assert before is None or page.next_before < before
+        before = page.next_before
+
+
+@pytest.mark.parametrize("hours", [0, 0.5, 12, 23.9999])
+@pytest.mark.parametrize("fits", [4, 5, 7, 12, 33, 34])
+async def test_a_quiet_log_pages_through_any_range(tmp_path, fits, hours):
+    archive = Archive(tmp_path, range_objects=fits)
+    days = range(-1, 31)
+    for n in days:
+        archive.put(
+            DAY + n * ONE_DAY, "o", _at(n * 24, f"e{n:02}-a"), _at(n * 24 + 7, f"e{n:02}-b")
+        )
+    span = Span(DAY + timedelta(hours=hours), DAY + 29 * ONE_DAY + timedelta(hours=hours))
+    pages = await _windows(archive, span)
+    wanted = [
+        event_id
+        for n in reversed(days)
+        for at, event_id in ((n * 24 + 7, f"e{n:02}-b"), (n * 24, f"e{n:02}-a"))
+        if hours <= at < 29 * 24 + hours
+    ]
+    assert [event_id for page in pages for event_id in page] == wanted
+    # A day's neighbours are read beside each window.
+    assert len(pages) <= 30 / (fits - 3) + 2
+    assert (len(pages) == 1) == (fits > 32)
+    single = await _windows(archive, span, limit=1)
+    assert [event_id for page in single for event_id in page] == wanted
+
+
+async def test_windows_reach_over_what_is_empty(tmp_path):
+    archive = Archive(tmp_path, range_objects=2)
+    for n, day in enumerate((0, 1, 3_000, 3_001)):
+        archive.put(DAY + day * ONE_DAY, "o", _at(day * 24 + 1, f"e{n}"))
+    span = Span(DAY - 900 * ONE_DAY, DAY + 4_000 * ONE_DAY)
+    assert await _windows(archive, span) == [["e3", "e2"], ["e1", "e0"]]
+    assert len(archive.bucket.listed) < 60
+
+
+async def test_a_window_ends_where_a_day_is_too_much(tmp_path):
+    archive = Archive(tmp_path, range_objects=4)
+    for n in range(5):
+        archive.put(DAY, f"o{n}", _at(n, f"e{n}"))
+    archive.put(DAY + 10 * ONE_DAY, "o", _at(240, "late"))
+    span = Span(DAY - ONE_DAY, DAY + 11 * ONE_DAY)
+    page = await archive.store.find(Filter(), span, None, 10)
+    assert [found.position.event_id for found in page.items] == ["late"]
+    assert page.next_before == Position(DAY + 2 * ONE_DAY, "")
+    with pytest.raises(RangeTooWideError):
+        await archive.store.find(Filter(), span, page.next_before, 10)
+
+
 async def test_a_crash_leaves_no_half_file_that_counts(tmp_path):
     (tmp_path / "cache").mkdir()
     (tmp_path / "cache" / "x.partial").write_bytes(b"half")
@@ -210,6 +273,34 @@ async def test_a_broken_object_is_an_error_of_the_archive(archive):
     archive.bucket.objects["events/day=2026-08-10/broken.parquet"] = b"not parquet"
     with pytest.raises(ArchiveUnavailableError):
         await archive.ids()
+
+
+async def test_what_was_fetched_beside_a_failure_counts_and_nothing_else_is_left(archive):
+    keys = [archive.put(DAY, f"o{n:02}", _at(n / 10, f"e{n:02}")) for n in range(40)]
+    archive.bucket.broken = {keys[3]}
+    with pytest.raises(ArchiveUnavailableError):
+        await archive.ids()
+    left = {path.name for path in archive.cache.iterdir()}
+    assert left == {path.name for path in archive.files._kept}
+    assert len(left) < len(keys)
+    archive.bucket.broken.clear()
+    fetched = len(archive.bucket.fetched)
+    assert len(await archive.ids()) == len(keys)
+    assert len(archive.bucket.fetched) - fetched == len(keys) - len(left)
+
+
+async def test_a_full_disk_is_an_error_of_the_archive(archive, monkeypatch):
+    archive.put(DAY, "one", _at(1, "a"))
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "rename", full)
+        with pytest.raises(ArchiveUnavailableError):
+            await archive.ids()
+    assert list(archive.cache.iterdir()) == []
+    assert await archive.ids() == ["a"]
 
 
 async def test_a_refusal_of_s3_is_an_error_of_the_archive(archive):
@@ -239,28 +330,6 @@ async def test_duckdb_reaches_nothing_but_the_files(archive, statement):
     await archive.ids()
     with pytest.raises(duckdb.Error):
         archive.store._connection.execute(statement)
-
-
-class Lambda:
-    """The Lambda client: runs the cold function's service over JSON both ways."""
-
-    def __init__(self, store) -> None:
-        self.service = ColdService(store)
-        self.payloads: list[bytes] = []
-        self.failure: Exception | None = None
-        self.function_error = False
-
-    def invoke(self, FunctionName, Payload):  # noqa: N803
-        import asyncio
-        import io
-
-        assert FunctionName == "cold"
-        if self.failure:
-            raise self.failure
-        answer = asyncio.run(self.service.answer(json.loads(Payload)))
-        self.payloads.append(json.dumps(answer).encode())
-        body = {"Payload": io.BytesIO(self.payloads[-1])}
-        return {**body, "FunctionError": "Unhandled"} if self.function_error else body
 
 
 async def test_both_functions_speak_the_same(archive):
@@ -300,6 +369,42 @@ class Large:
         record = b'{"note":"' + b'\\"' * 29_000 + b'"}'
         items = [Found(Position(DAY, f"e{limit - n:03}"), record) for n in range(limit)]
         return FoundPage(items, None)
+
+
+class Sealer:
+    """The Lambda client of a sealer, or of one that does not answer."""
+
+    def __init__(self, failure=None, kind=None) -> None:
+        self.failure, self.kind = failure, kind
+        self.asked: list[bytes] = []
+
+    def invoke(self, FunctionName, Payload):  # noqa: N803
+        assert FunctionName == "sealer"
+        self.asked.append(Payload)
+        if self.failure:
+            raise self.failure
+        answer = {"Payload": io.BytesIO(b'{"sealed": 3}')}
+        return {**answer, "FunctionError": self.kind} if self.kind else answer
+
+
+async def test_the_sealer_is_invoked_and_its_answer_awaited():
+    client = Sealer()
+    assert await SealerFunction("sealer", lambda: client).seal() == {"sealed": 3}
+    assert [json.loads(payload) for payload in client.asked] == [FLUSH]
+
+
+@pytest.mark.parametrize(
+    "client",
+    [
+        Sealer(ClientError({"Error": {"Code": "TooManyRequestsException"}}, "Invoke")),
+        Sealer(ConnectTimeoutError(endpoint_url="x")),
+        Sealer(kind="Unhandled"),
+    ],
+)
+async def test_a_sealer_that_does_not_answer(client):
+    with pytest.raises(SealingError):
+        await SealerFunction("sealer", lambda: client).seal()
+    assert len(client.asked) == 1
 
 
 async def test_an_answer_stays_below_what_a_function_may_answer():

@@ -5,6 +5,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import zipfile
 from dataclasses import replace
 from datetime import timedelta
@@ -13,6 +14,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from contracts.audit import audit_verify
+from functions.audit.adapters.exports import DynamoExports
+from functions.audit.domain.collection import Collection
 from functions.audit.domain.errors import (
     ArchiveUnavailableError,
     ExportConflictError,
@@ -21,12 +24,15 @@ from functions.audit.domain.errors import (
 )
 from functions.audit.domain.export_worker import ExportLimits, ExportWorker, Sources
 from functions.audit.domain.exports import ExportRequest, ExportService
-from functions.audit.domain.models import Filter
+from functions.audit.domain.models import Filter, Found, Position
+from functions.audit.domain.proofs import Placed
 from functions.audit.domain.spans import Range
 from functions.audit.routes.queue import ExportTask, export_task
+from servicekit.clock import to_text
+from servicekit.dynamodb import Page
 from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import IdempotencyConflictError
-from servicekit.paging import InvalidCursorError
+from servicekit.paging import InvalidCursorError, encode_cursor
 from tests.fakes.audit_log import MemoryLog
 from tests.fakes.audit_reading import (
     NOW,
@@ -210,6 +216,46 @@ async def test_exports_are_listed_newest_first():
         await sink.service.list_exports(2, "nonsense")
 
 
+class Table:
+    """Takes the queries that DynamoDB would take, and finds nothing."""
+
+    def __init__(self) -> None:
+        self.starts: list[object] = []
+
+    async def query(self, _condition, _values, *, start, **_others):
+        self.starts.append(start)
+        return Page([], None)
+
+
+@pytest.mark.parametrize(
+    "position",
+    [
+        "",
+        "#",
+        "x",
+        f"#exp-{'0' * 32}",
+        "2026-11-22T12:00:00Z#\x00",
+        "2026-11-22T12:00:00Z#\ue000",
+        f"2026-11-22T12:00:00Z#exp-{'0' * 1_100}",
+        f"{'2' * 1_100}#exp-{'0' * 32}",
+        f"\ud800026-11-22T12:00:00Z#exp-{'0' * 32}",
+    ],
+)
+async def test_a_cursor_of_the_list_that_somebody_made_up(position):
+    service = ExportService(DynamoExports(Table()), MemoryFiles(), MemoryQueue(), Clock())
+    with pytest.raises(InvalidCursorError):
+        await service.list_exports(2, encode_cursor(position, "exports"))
+
+
+@pytest.mark.parametrize("moment", [NOW, NOW + timedelta(microseconds=1)])
+async def test_a_cursor_of_the_list_that_was_given(moment):
+    table = Table()
+    export = await Sink().create()
+    position = f"{to_text(moment)}#{export.export_id}"
+    assert await DynamoExports(table).list(2, position) == ([], None)
+    assert table.starts[0]["pk"] == f"EXPORT#{export.export_id}"
+
+
 # Making them.
 
 
@@ -295,6 +341,25 @@ async def test_of_an_id_that_was_used_again_the_newest_record_is_exported():
     (line,) = lines_of(sink)
     assert line["record"].encode() == new.record
     assert line["leaf_index"] == 0
+
+
+def test_the_disk_holds_the_records_of_an_export_once(tmp_path):
+    collection = Collection(tmp_path / "records.sqlite")
+    database = collection._database
+    statements = []
+    database.set_trace_callback(statements.append)
+    collection.add(Found(Position(e.accepted_at, e.event_id), e.record) for e in days_back(3, 2, 1))
+    collection.place({"e001": Placed(0, [b"x" * 32]), "e000": Placed(1, [])})
+    placed = [place and place.leaf_index for _, place in collection.in_order()]
+    assert placed == [0, 1, None]
+    database.set_trace_callback(None)
+    (query,) = (text for text in statements if text.startswith("SELECT"))
+    plan = database.execute(f"EXPLAIN QUERY PLAN {query}").fetchall()
+    assert [row[-1] for row in plan] == ["SCAN records USING INDEX in_order"]
+    assert database.execute("PRAGMA page_size").fetchone() == (16_384,)
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("off",)
+    collection.close()
+    assert [path.name for path in tmp_path.iterdir()] == ["records.sqlite"]
 
 
 class KilledError(BaseException):
@@ -449,6 +514,46 @@ async def test_too_slow_an_export_fails_with_a_reason():
     await sink.worker(files=WaitingFiles()).run(export.export_id)
     failed = (await sink.service.get(export.export_id)).export
     assert (failed.status, failed.error) == ("failed", "export_too_slow")
+
+
+@pytest.mark.parametrize("lost", [False, True])
+async def test_no_thread_is_at_work_on_the_records_when_they_are_closed(monkeypatch, lost):
+    limits = {"renewal_seconds": 0.001} if lost else {"seconds": 0.1}
+    sink = await Sink(days_back(1, 2, 3), **limits).ready()
+    export = await sink.create()
+    reached, go, steps = asyncio.Event(), threading.Event(), []
+    loop, in_order, close = asyncio.get_running_loop(), Collection.in_order, Collection.close
+
+    def slowly(collection):
+        for item in in_order(collection):
+            steps.append("read")
+            yield item
+            loop.call_soon_threadsafe(reached.set)
+            go.wait(5)
+
+    def closing(collection):
+        steps.append("closed")
+        close(collection)
+
+    monkeypatch.setattr(Collection, "in_order", slowly)
+    monkeypatch.setattr(Collection, "close", closing)
+    work = asyncio.create_task(sink.worker().run(export.export_id))
+    await reached.wait()
+    if lost:
+        current = await sink.exports.get(export.export_id)
+        sink.exports.stored[export.export_id] = replace(current, version=current.version + 7)
+    await asyncio.sleep(0.2)
+    assert steps == ["read"]
+    assert not work.done()
+    go.set()
+    if lost:
+        with pytest.raises(ExportConflictError):
+            await work
+    else:
+        await work
+        assert (await sink.exports.get(export.export_id)).error == "export_too_slow"
+    assert steps == ["read", "read", "closed"]
+    assert sink.files.stored == {}
 
 
 async def test_a_tampered_record_is_never_exported_as_if_nothing_were():

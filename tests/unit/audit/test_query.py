@@ -5,6 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from functions.audit.adapters.archive_files import ArchiveFiles, CacheLimits
+from functions.audit.adapters.cold_function import ColdFunction
+from functions.audit.adapters.duckdb_store import DuckdbStore
 from functions.audit.domain.errors import (
     ArchiveUnavailableError,
     EventNotFoundError,
@@ -18,6 +21,7 @@ from functions.audit.domain.models import Export, Filter, Leaf
 from functions.audit.domain.query import Query, QueryService
 from functions.audit.domain.spans import Range
 from servicekit.paging import InvalidCursorError, encode_cursor
+from tests.fakes.archive_bucket import ArchiveBucket, Lambda, parquet
 from tests.fakes.audit_log import MemoryLedger
 from tests.fakes.audit_reading import (
     NOW,
@@ -190,11 +194,27 @@ async def test_a_cursor_belongs_to_its_query():
         "-9,9,9,e1",
         "1700000000000000,1700000000000002,1800000000000000,e1",
         "1700000000000000,300000000000000000,1800000000000000,e1",
+        "1700000000000000,32503680000000000,1700000000000000,e1",
+        "1700000000000000,1780000000000000,1750000000000000,\x00",
+        "1700000000000000,1780000000000000,1750000000000000,\ue000",
+        "1700000000000000,1780000000000000,1750000000000000,\ud800",
+        "1700000000000000,1780000000000000,1750000000000000,e1\n",
+        f"1700000000000000,1780000000000000,1750000000000000,{'x' * 129}",
+        f"1700000000000000,1780000000000000,1750000000000000,{'x' * 1_100}",
     ],
 )
 async def test_a_cursor_that_somebody_made_up(place):
     with pytest.raises(InvalidCursorError):
         await Sink().queries.find(ALL, 1, encode_cursor(place, ALL.text), "role")
+
+
+@pytest.mark.parametrize("event_id", ["", "e1", "a,b", "x" * 128])
+async def test_a_cursor_holds_any_id_that_an_event_may_have(event_id):
+    place = f"1700000000000000,1780000000000000,1750000000000000,{event_id}"
+    page = await Sink(archive_days=9_000).queries.find(
+        ALL, 1, encode_cursor(place, ALL.text), "role"
+    )
+    assert (page.events, page.next_cursor) == ([], None)
 
 
 async def test_too_much_for_a_page_becomes_an_export_and_the_same_one_again():
@@ -214,6 +234,27 @@ async def test_an_export_in_place_of_a_later_page_covers_the_whole_query():
     export = await sink.queries.find(ALL, 10, page.next_cursor, "role")
     assert export.span.start == ALL.range.start
     assert export.span.end == NOW
+
+
+async def test_an_empty_page_of_the_archive_is_no_end(tmp_path):
+    bucket = ArchiveBucket()
+    for n in range(40):
+        day = NOW - timedelta(days=100 + n)
+        record = entry(f"e{n:02}", day, user_id=4 if n == 39 else 3).record
+        bucket.objects[f"events/day={day:%Y-%m-%d}/o.parquet"] = parquet([record], tmp_path)
+    limits = CacheLimits(range_objects=10)
+    files = ArchiveFiles("archive", tmp_path / "cache", limits, lambda: bucket)
+    sink = Sink()
+    sink.queries._cold = ColdFunction(
+        "cold", lambda: Lambda(DuckdbStore(files, tmp_path / "cache"))
+    )
+    span = Range(NOW - timedelta(days=140), NOW - timedelta(days=95))
+    query = Query(Filter(user_id=4), span)
+    assert await sink.all_ids(query) == ["e39"]
+    first = await sink.queries.find(query, 10, None, "role")
+    assert first.events == []
+    assert first.next_cursor
+    assert sink.exports.stored == {}
 
 
 async def test_a_page_is_cut_to_what_an_answer_carries():

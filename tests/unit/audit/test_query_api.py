@@ -194,6 +194,22 @@ async def test_too_wide_a_range_is_an_export_that_is_begun():
     assert again.json()["export_id"] == export.export_id
 
 
+@pytest.mark.parametrize("start", ["1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+async def test_a_range_from_before_there_was_anything_is_exported_as_any(start):
+    service = sink()
+    body = {**EXPORT, "start_time": start}
+    made = []
+    for _ in range(2):
+        answer = await service.call(
+            "POST", "/api/v1/exports", body, headers=[("idempotency-key", "k")]
+        )
+        asked = await service.get("/events", start_time=start)
+        assert (answer.status_code, asked.status_code) == (202, 202)
+        made += [answer.json()["export_id"], asked.json()["export_id"]]
+    assert made[:2] == made[2:]
+    assert service.queue.sent == made
+
+
 async def test_recent_events():
     answer = (await sink(*range(1, 30)).get("/events/recent")).json()
     assert answer["count"] == 10
