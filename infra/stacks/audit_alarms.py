@@ -11,6 +11,7 @@
 | gaps | a producer's sequence lacks a number: an operation was done and its record was lost |
 | archive-behind | the archiver reads changes of 15 minutes ago |
 | delivery-late, delivery-stopped | what Firehose holds is an hour, a day old |
+| delivery-refused | Firehose could not convert a record, which the archive then lacks |
 | <queue> | messages lie in a queue of failures |
 """
 
@@ -94,6 +95,17 @@ def _archiving(archiver: str, delivery_stream: str) -> Iterator[Alarm]:
             above=above,
             minutes=5,
         )
+    # Delivered beside the archive, under errors/: freshness does not tell.
+    yield Alarm(
+        name="delivery-refused",
+        says="Firehose could not convert a record: it lies under errors/ in the archive's bucket.",
+        namespace="AWS/Firehose",
+        metric="FailedConversion.Records",
+        dimensions={"DeliveryStreamName": delivery_stream},
+        statistic="Sum",
+        above=0,
+        minutes=5,
+    )
 
 
 def _left(queue: str) -> Alarm:

@@ -330,5 +330,20 @@ def test_a_sealer_that_stopped_raises_an_alarm(templates):
     assert found["delivery-stopped"]["Threshold"] == 86400
 
 
+def test_a_record_that_firehose_cannot_convert_raises_an_alarm(templates):
+    (stream,) = templates.resources("AWS::KinesisFirehose::DeliveryStream", "audit").values()
+    alarm = alarms(templates)["delivery-refused"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Firehose", "FailedConversion.Records")
+    assert alarm["Dimensions"] == [
+        {
+            "Name": "DeliveryStreamName",
+            "Value": stream["Properties"]["DeliveryStreamName"],
+        }
+    ]
+    assert (alarm["Threshold"], alarm["Statistic"]) == (0, "Sum")
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
+
+
 def test_masked_kinds_are_kinds():
     assert set(settings.load({}.get).audit_masked_kinds) == masking.KINDS
