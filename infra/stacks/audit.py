@@ -13,7 +13,7 @@ from constructs import Construct
 
 from infra import bundles, bundling, routes
 from infra.constructs.alarms import Alarms
-from infra.constructs.archive import ArchiveStream, DayTable, Workgroup
+from infra.constructs.archive import ArchiveStream, DayTable, Workgroup, default_database
 from infra.constructs.permissions import (
     acknowledge_objects,
     bucket_itself,
@@ -516,9 +516,14 @@ class AuditStack(EnvironmentStack):
                 resources=[self._workgroup.arn if self._settings.request_details else "*"],
             ),
             self._events.may("Catalogue", "GetDatabase", "GetPartitions", "GetTable"),
+            default_database("DefaultDatabase"),
             # Athena reads and writes under the rights of its caller.
             bucket_itself("ArchivePlace", self._archived, ("GetBucketLocation",)),
-            bucket_itself("Results", self._exported, ("GetBucketLocation", "ListBucket")),
+            bucket_itself(
+                "Results",
+                self._exported,
+                ("GetBucketLocation", "ListBucket", "ListBucketMultipartUploads"),
+            ),
             objects(
                 "ResultFiles",
                 self._exported,

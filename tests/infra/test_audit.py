@@ -214,6 +214,21 @@ def test_exports_go_through_a_workgroup_with_bounds(templates):
     assert "Exported" in location
 
 
+def test_the_exporter_has_what_athena_asks_of_its_callers(templates):
+    found = {
+        statement["Sid"]: statement
+        for role, statement in statements(templates)
+        if role.endswith("-audit-exporter")
+    }
+    default = found["DefaultDatabase"]
+    assert as_list(default["Action"]) == ["glue:GetDatabase"]
+    catalog, database = (arn["Fn::Join"][1][-1] for arn in default["Resource"])
+    assert (catalog, database) == (":catalog", ":database/default")
+    results = found["Results"]
+    assert "s3:ListBucketMultipartUploads" in results["Action"]
+    assert "Exported" in json.dumps(results["Resource"])
+
+
 def mappings(templates):
     """By the first part of the logical id of the alias that a mapping calls."""
     found = {}
