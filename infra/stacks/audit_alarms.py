@@ -47,11 +47,26 @@ def _forbidden(namespace: str) -> Iterator[Alarm]:
         ("records-removed", "RecordsRemoved", "An audit record was removed before its expiry."),
         ("log-forks", "LogForks", "The evidence in the bucket contradicts the ledger."),
         ("proofs-refused", "ProofsRefused", "A proof did not pass its own check."),
-        ("gaps", "Gaps", "A producer's sequence has a gap: GET /api/v1/reconciliation names it."),
     ):
         yield Alarm(
-            name=name, says=says, namespace=namespace, metric=metric, above=0, statistic="Sum"
+            name=name,
+            says=says,
+            namespace=namespace,
+            metric=metric,
+            above=0,
+            statistic="Sum",
+            final=True,
         )
+    yield Alarm(
+        name="gaps",
+        says="A producer's sequence has a gap: GET /api/v1/reconciliation names it.",
+        namespace=namespace,
+        metric="Gaps",
+        above=0,
+        statistic="Sum",
+        # The reconciler tells every five minutes: one of its runs is always in the period.
+        minutes=10,
+    )
 
 
 def _sealing(namespace: str) -> Iterator[Alarm]:

@@ -315,11 +315,15 @@ def test_every_failure_queue_has_an_alarm(templates):
     assert watched == {name for name in names if name.endswith(("-dlq", "-failures"))}
 
 
+NEVER = ("records-overwritten", "records-removed", "log-forks", "proofs-refused")
+
+
 def test_alarms_tell_the_environments_topic(templates):
     (topic,) = templates.resources("AWS::SNS::Topic", "foundation").values()
     name = topic["Properties"]["TopicName"]
     for alarm in templates.resources("AWS::CloudWatch::Alarm").values():
-        for kind in ("AlarmActions", "OKActions"):
+        final = alarm["Properties"]["AlarmName"].endswith(NEVER)
+        for kind in ("AlarmActions",) if final else ("AlarmActions", "OKActions"):
             (action,) = alarm["Properties"][kind]
             assert action["Fn::Join"][1][-1] == f":{name}"
         assert alarm["Properties"]["AlarmDescription"]
@@ -327,12 +331,32 @@ def test_alarms_tell_the_environments_topic(templates):
 
 def test_what_must_never_happen_raises_an_alarm_at_once(templates):
     found = alarms(templates)
-    for name in ("records-overwritten", "records-removed", "log-forks", "proofs-refused", "gaps"):
+    for name in (*NEVER, "gaps"):
         alarm = found[name]
         assert (alarm["Threshold"], alarm["Statistic"]) == (0, "Sum")
+        assert alarm["EvaluationPeriods"] == 1
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
         assert alarm["TreatMissingData"] == "notBreaching"
         assert alarm["Namespace"].startswith("Santaclaude/")
+
+
+def test_what_must_never_happen_is_not_taken_back(templates):
+    found = alarms(templates)
+    for name in NEVER:
+        assert found[name]["Period"] == 60
+        assert "OKActions" not in found[name]
+
+
+def test_the_alarm_of_gaps_lasts_from_one_search_to_the_next(templates):
+    gaps = alarms(templates)["gaps"]
+    (search,) = [
+        resource["Properties"]["ScheduleExpression"]
+        for resource in templates.resources("AWS::Scheduler::Schedule", "audit").values()
+        if resource["Properties"]["Name"].endswith("-reconciler-schedule")
+    ]
+    assert search == "rate(5 minutes)"
+    assert gaps["Period"] == 2 * 5 * 60
+    assert gaps["OKActions"]
 
 
 def test_a_sealer_that_stopped_raises_an_alarm(templates):
