@@ -124,8 +124,9 @@ _SHAPES = {
     # More than one vCPU and room for DuckDB to sort in; API Gateway waits 29 s for its caller. Its
     # disk keeps the objects of a range while it holds those of another.
     "cold": _Shape(2048, Duration.seconds(29), disk_mb=2048),
-    # As long as Lambda allows: Athena, then a bundle of up to 2 GB on disk.
-    "exporter": _Shape(1769, Duration.minutes(15), disk_mb=2048),
+    # As long as Lambda allows. On disk an export's records, 700 MB at most, lie twice in SQLite,
+    # with its index, and once more in the bundle; what is over is for SQLite's own files.
+    "exporter": _Shape(1769, Duration.minutes(15), disk_mb=6144),
     "reconciler": _Shape(512, Duration.minutes(2)),
 }
 

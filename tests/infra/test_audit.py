@@ -229,6 +229,15 @@ def test_the_exporter_has_what_athena_asks_of_its_callers(templates):
     assert "Exported" in json.dumps(results["Resource"])
 
 
+def test_an_export_fits_on_its_functions_disk(templates):
+    (exporter,) = [
+        resource["Properties"]
+        for resource in templates.resources("AWS::Lambda::Function", "audit").values()
+        if resource["Properties"]["FunctionName"].endswith("-exporter")
+    ]
+    assert exporter["EphemeralStorage"] == {"Size": 6144}
+
+
 def mappings(templates):
     """By the first part of the logical id of the alias that a mapping calls."""
     found = {}
