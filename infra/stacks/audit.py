@@ -349,7 +349,7 @@ class AuditStack(EnvironmentStack):
         self._reconciler = self._function(
             "reconciler",
             "reconcile",
-            self._stored(),
+            self._tables_alone(),
             self._reconciling(),
             failures=Reason.SCHEDULED,
         )
@@ -398,12 +398,14 @@ class AuditStack(EnvironmentStack):
 
     # What the functions read: the fields of functions/audit/settings.py.
 
-    def _stored(self) -> dict[str, str]:
+    def _tables_alone(self) -> dict[str, str]:
         return {
             "RECORDS_TABLE": self._records.table.table_name,
             "LEDGER_TABLE": self._ledger.table.table_name,
-            "HOT_DAYS": str(self._settings.audit_hot_days),
         }
+
+    def _stored(self) -> dict[str, str]:
+        return self._tables_alone() | {"HOT_DAYS": str(self._settings.audit_hot_days)}
 
     def _personal(self) -> dict[str, str]:
         return {
@@ -536,7 +538,6 @@ class AuditStack(EnvironmentStack):
 
     def _reconciling(self) -> list[iam.PolicyStatement]:
         return [
-            items("Records", self._records.table, ("Query",)),
             queries("Sequences", self._records, _PRODUCER_INDEX),
             items("Ledger", self._ledger.table, ("GetItem", "Query")),
             items(

@@ -38,10 +38,20 @@ def test_only_ingest_and_intake_put_into_the_record_table(templates):
 
 def test_nobody_changes_or_removes_a_record(templates):
     known = list(on_records(templates))
-    assert {role for role, _ in known} == {"ingest", "intake", "query", "exporter", "reconciler"}
+    assert {role for role, _ in known} == {"ingest", "intake", "query", "exporter"}
     for role, actions in known:
         changing = {"UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLUpdate", "PartiQLDelete"}
         assert not actions & {f"dynamodb:{action}" for action in changing}, role
+
+
+def test_the_reconciler_reads_one_index_of_the_records(templates):
+    (resource,) = [
+        json.dumps(statement["Resource"])
+        for role, statement in statements(templates)
+        if role.endswith("-audit-reconciler") and RECORDS in json.dumps(statement["Resource"])
+    ]
+    assert resource.count("/index/") == 1
+    assert f"/index/{keys.INDEXES[keys.PRODUCER]}" in resource
 
 
 def test_the_record_tables_changes_are_told_with_both_images(templates):
