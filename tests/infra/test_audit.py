@@ -6,7 +6,7 @@ import re
 import pytest
 
 from functions.audit.adapters import index, keys
-from functions.audit.domain import archive, masking
+from functions.audit.domain import archive, exports, masking
 from infra import settings
 from tests.infra.test_permissions import as_list, statements
 
@@ -246,6 +246,16 @@ def test_an_export_fits_on_its_functions_disk(templates):
         if resource["Properties"]["FunctionName"].endswith("-exporter")
     ]
     assert exporter["EphemeralStorage"] == {"Size": 6144}
+
+
+def test_an_export_is_kept_as_long_as_it_says(templates):
+    (properties,) = [
+        resource["Properties"]
+        for name, resource in templates.resources("AWS::S3::Bucket", "audit").items()
+        if name.startswith("Exported")
+    ]
+    (rule,) = properties["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpirationInDays"] == exports.KEPT_DAYS
 
 
 def mappings(templates):
