@@ -226,7 +226,7 @@ def test_exports_go_through_a_workgroup_with_bounds(templates):
 
 def test_the_exporter_has_what_athena_asks_of_its_callers(templates):
     found = {
-        statement["Sid"]: statement
+        statement.get("Sid"): statement
         for role, statement in statements(templates)
         if role.endswith("-audit-exporter")
     }
