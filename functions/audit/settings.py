@@ -100,5 +100,8 @@ class ExporterSettings(LogSettings, RecordsSettings):
     glue_table: str = Field(min_length=1)
 
 
-class ReconcilerSettings(RecordsSettings):
-    """Of the function that looks for gaps and for what is overdue."""
+class ReconcilerSettings(BaseSettings):
+    """Of the function that looks for gaps."""
+
+    records_table: str = Field(min_length=1)
+    ledger_table: str = Field(min_length=1)

@@ -15,7 +15,8 @@ class Alarm:
     """Raised while a metric is above a bound for `periods` of `minutes` each, one after another.
 
     `says` is what the person who gets it reads. Without data there is no alarm, unless
-    `silence_alarms`.
+    `silence_alarms`. That it is over is told too, unless it is `final`: what must never happen is
+    not undone by not happening again.
     """
 
     name: str
@@ -28,6 +29,7 @@ class Alarm:
     minutes: int = 1
     periods: int = 1
     silence_alarms: bool = False
+    final: bool = False
 
 
 class Alarms(Construct):
@@ -66,4 +68,5 @@ class Alarms(Construct):
                 else cloudwatch.TreatMissingData.NOT_BREACHING,
             )
             made.add_alarm_action(action)
-            made.add_ok_action(action)
+            if not alarm.final:
+                made.add_ok_action(action)

@@ -100,6 +100,19 @@ class DayTable(Construct):
         )
 
 
+def default_database(sid: str) -> iam.PolicyStatement:
+    """What Athena asks of its callers beside their own tables: that they see database `default`.
+
+    https://docs.aws.amazon.com/athena/latest/ug/fine-grained-access-to-glue-resources.html
+    """
+    glue_of_account = f"arn:{Aws.PARTITION}:glue:{Aws.REGION}:{Aws.ACCOUNT_ID}"
+    return iam.PolicyStatement(
+        sid=sid,
+        actions=["glue:GetDatabase"],
+        resources=[f"{glue_of_account}:catalog", f"{glue_of_account}:database/default"],
+    )
+
+
 class ArchiveStream(Construct):
     """A Firehose stream that turns JSON lines into Parquet objects of the table's bucket.
 

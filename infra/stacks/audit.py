@@ -13,7 +13,7 @@ from constructs import Construct
 
 from infra import bundles, bundling, routes
 from infra.constructs.alarms import Alarms
-from infra.constructs.archive import ArchiveStream, DayTable, Workgroup
+from infra.constructs.archive import ArchiveStream, DayTable, Workgroup, default_database
 from infra.constructs.permissions import (
     acknowledge_objects,
     bucket_itself,
@@ -124,8 +124,9 @@ _SHAPES = {
     # More than one vCPU and room for DuckDB to sort in; API Gateway waits 29 s for its caller. Its
     # disk keeps the objects of a range while it holds those of another.
     "cold": _Shape(2048, Duration.seconds(29), disk_mb=2048),
-    # As long as Lambda allows: Athena, then a bundle of up to 2 GB on disk.
-    "exporter": _Shape(1769, Duration.minutes(15), disk_mb=2048),
+    # As long as Lambda allows. On disk an export's records, 700 MB at most, lie twice in SQLite,
+    # with its index, and once more in the bundle; what is over is for SQLite's own files.
+    "exporter": _Shape(1769, Duration.minutes(15), disk_mb=6144),
     "reconciler": _Shape(512, Duration.minutes(2)),
 }
 
@@ -348,7 +349,7 @@ class AuditStack(EnvironmentStack):
         self._reconciler = self._function(
             "reconciler",
             "reconcile",
-            self._stored(),
+            self._tables_alone(),
             self._reconciling(),
             failures=Reason.SCHEDULED,
         )
@@ -397,12 +398,14 @@ class AuditStack(EnvironmentStack):
 
     # What the functions read: the fields of functions/audit/settings.py.
 
-    def _stored(self) -> dict[str, str]:
+    def _tables_alone(self) -> dict[str, str]:
         return {
             "RECORDS_TABLE": self._records.table.table_name,
             "LEDGER_TABLE": self._ledger.table.table_name,
-            "HOT_DAYS": str(self._settings.audit_hot_days),
         }
+
+    def _stored(self) -> dict[str, str]:
+        return self._tables_alone() | {"HOT_DAYS": str(self._settings.audit_hot_days)}
 
     def _personal(self) -> dict[str, str]:
         return {
@@ -516,9 +519,14 @@ class AuditStack(EnvironmentStack):
                 resources=[self._workgroup.arn if self._settings.request_details else "*"],
             ),
             self._events.may("Catalogue", "GetDatabase", "GetPartitions", "GetTable"),
+            default_database("DefaultDatabase"),
             # Athena reads and writes under the rights of its caller.
             bucket_itself("ArchivePlace", self._archived, ("GetBucketLocation",)),
-            bucket_itself("Results", self._exported, ("GetBucketLocation", "ListBucket")),
+            bucket_itself(
+                "Results",
+                self._exported,
+                ("GetBucketLocation", "ListBucket", "ListBucketMultipartUploads"),
+            ),
             objects(
                 "ResultFiles",
                 self._exported,
@@ -530,7 +538,6 @@ class AuditStack(EnvironmentStack):
 
     def _reconciling(self) -> list[iam.PolicyStatement]:
         return [
-            items("Records", self._records.table, ("Query",)),
             queries("Sequences", self._records, _PRODUCER_INDEX),
             items("Ledger", self._ledger.table, ("GetItem", "Query")),
             items(

@@ -11,6 +11,7 @@
 | gaps | a producer's sequence lacks a number: an operation was done and its record was lost |
 | archive-behind | the archiver reads changes of 15 minutes ago |
 | delivery-late, delivery-stopped | what Firehose holds is an hour, a day old |
+| delivery-refused | Firehose could not convert a record, which the archive then lacks |
 | <queue> | messages lie in a queue of failures |
 """
 
@@ -46,11 +47,26 @@ def _forbidden(namespace: str) -> Iterator[Alarm]:
         ("records-removed", "RecordsRemoved", "An audit record was removed before its expiry."),
         ("log-forks", "LogForks", "The evidence in the bucket contradicts the ledger."),
         ("proofs-refused", "ProofsRefused", "A proof did not pass its own check."),
-        ("gaps", "Gaps", "A producer's sequence has a gap: GET /api/v1/reconciliation names it."),
     ):
         yield Alarm(
-            name=name, says=says, namespace=namespace, metric=metric, above=0, statistic="Sum"
+            name=name,
+            says=says,
+            namespace=namespace,
+            metric=metric,
+            above=0,
+            statistic="Sum",
+            final=True,
         )
+    yield Alarm(
+        name="gaps",
+        says="A producer's sequence has a gap: GET /api/v1/reconciliation names it.",
+        namespace=namespace,
+        metric="Gaps",
+        above=0,
+        statistic="Sum",
+        # The reconciler tells every five minutes: one of its runs is always in the period.
+        minutes=10,
+    )
 
 
 def _sealing(namespace: str) -> Iterator[Alarm]:
@@ -94,6 +110,17 @@ def _archiving(archiver: str, delivery_stream: str) -> Iterator[Alarm]:
             above=above,
             minutes=5,
         )
+    # Delivered beside the archive, under errors/: freshness does not tell.
+    yield Alarm(
+        name="delivery-refused",
+        says="Firehose could not convert a record: it lies under errors/ in the archive's bucket.",
+        namespace="AWS/Firehose",
+        metric="FailedConversion.Records",
+        dimensions={"DeliveryStreamName": delivery_stream},
+        statistic="Sum",
+        above=0,
+        minutes=5,
+    )
 
 
 def _left(queue: str) -> Alarm:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from functions.audit.adapters import index, keys
-from functions.audit.domain import archive, masking
+from functions.audit.domain import archive, exports, masking
 from infra import settings
 from tests.infra.test_permissions import as_list, statements
 
@@ -38,10 +38,20 @@ def test_only_ingest_and_intake_put_into_the_record_table(templates):
 
 def test_nobody_changes_or_removes_a_record(templates):
     known = list(on_records(templates))
-    assert {role for role, _ in known} == {"ingest", "intake", "query", "exporter", "reconciler"}
+    assert {role for role, _ in known} == {"ingest", "intake", "query", "exporter"}
     for role, actions in known:
         changing = {"UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLUpdate", "PartiQLDelete"}
         assert not actions & {f"dynamodb:{action}" for action in changing}, role
+
+
+def test_the_reconciler_reads_one_index_of_the_records(templates):
+    (resource,) = [
+        json.dumps(statement["Resource"])
+        for role, statement in statements(templates)
+        if role.endswith("-audit-reconciler") and RECORDS in json.dumps(statement["Resource"])
+    ]
+    assert resource.count("/index/") == 1
+    assert f"/index/{keys.INDEXES[keys.PRODUCER]}" in resource
 
 
 def test_the_record_tables_changes_are_told_with_both_images(templates):
@@ -214,6 +224,40 @@ def test_exports_go_through_a_workgroup_with_bounds(templates):
     assert "Exported" in location
 
 
+def test_the_exporter_has_what_athena_asks_of_its_callers(templates):
+    found = {
+        statement.get("Sid"): statement
+        for role, statement in statements(templates)
+        if role.endswith("-audit-exporter")
+    }
+    default = found["DefaultDatabase"]
+    assert as_list(default["Action"]) == ["glue:GetDatabase"]
+    catalog, database = (arn["Fn::Join"][1][-1] for arn in default["Resource"])
+    assert (catalog, database) == (":catalog", ":database/default")
+    results = found["Results"]
+    assert "s3:ListBucketMultipartUploads" in results["Action"]
+    assert "Exported" in json.dumps(results["Resource"])
+
+
+def test_an_export_fits_on_its_functions_disk(templates):
+    (exporter,) = [
+        resource["Properties"]
+        for resource in templates.resources("AWS::Lambda::Function", "audit").values()
+        if resource["Properties"]["FunctionName"].endswith("-exporter")
+    ]
+    assert exporter["EphemeralStorage"] == {"Size": 6144}
+
+
+def test_an_export_is_kept_as_long_as_it_says(templates):
+    (properties,) = [
+        resource["Properties"]
+        for name, resource in templates.resources("AWS::S3::Bucket", "audit").items()
+        if name.startswith("Exported")
+    ]
+    (rule,) = properties["LifecycleConfiguration"]["Rules"]
+    assert rule["ExpirationInDays"] == exports.KEPT_DAYS
+
+
 def mappings(templates):
     """By the first part of the logical id of the alias that a mapping calls."""
     found = {}
@@ -300,11 +344,15 @@ def test_every_failure_queue_has_an_alarm(templates):
     assert watched == {name for name in names if name.endswith(("-dlq", "-failures"))}
 
 
+NEVER = ("records-overwritten", "records-removed", "log-forks", "proofs-refused")
+
+
 def test_alarms_tell_the_environments_topic(templates):
     (topic,) = templates.resources("AWS::SNS::Topic", "foundation").values()
     name = topic["Properties"]["TopicName"]
     for alarm in templates.resources("AWS::CloudWatch::Alarm").values():
-        for kind in ("AlarmActions", "OKActions"):
+        final = alarm["Properties"]["AlarmName"].endswith(NEVER)
+        for kind in ("AlarmActions",) if final else ("AlarmActions", "OKActions"):
             (action,) = alarm["Properties"][kind]
             assert action["Fn::Join"][1][-1] == f":{name}"
         assert alarm["Properties"]["AlarmDescription"]
@@ -312,12 +360,32 @@ def test_alarms_tell_the_environments_topic(templates):
 
 def test_what_must_never_happen_raises_an_alarm_at_once(templates):
     found = alarms(templates)
-    for name in ("records-overwritten", "records-removed", "log-forks", "proofs-refused", "gaps"):
+    for name in (*NEVER, "gaps"):
         alarm = found[name]
         assert (alarm["Threshold"], alarm["Statistic"]) == (0, "Sum")
+        assert alarm["EvaluationPeriods"] == 1
         assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
         assert alarm["TreatMissingData"] == "notBreaching"
         assert alarm["Namespace"].startswith("Santaclaude/")
+
+
+def test_what_must_never_happen_is_not_taken_back(templates):
+    found = alarms(templates)
+    for name in NEVER:
+        assert found[name]["Period"] == 60
+        assert "OKActions" not in found[name]
+
+
+def test_the_alarm_of_gaps_lasts_from_one_search_to_the_next(templates):
+    gaps = alarms(templates)["gaps"]
+    (search,) = [
+        resource["Properties"]["ScheduleExpression"]
+        for resource in templates.resources("AWS::Scheduler::Schedule", "audit").values()
+        if resource["Properties"]["Name"].endswith("-reconciler-schedule")
+    ]
+    assert search == "rate(5 minutes)"
+    assert gaps["Period"] == 2 * 5 * 60
+    assert gaps["OKActions"]
 
 
 def test_a_sealer_that_stopped_raises_an_alarm(templates):
@@ -328,6 +396,21 @@ def test_a_sealer_that_stopped_raises_an_alarm(templates):
     assert found["archive-behind"]["Threshold"] == 15 * 60 * 1000
     assert found["delivery-late"]["Threshold"] == 3600
     assert found["delivery-stopped"]["Threshold"] == 86400
+
+
+def test_a_record_that_firehose_cannot_convert_raises_an_alarm(templates):
+    (stream,) = templates.resources("AWS::KinesisFirehose::DeliveryStream", "audit").values()
+    alarm = alarms(templates)["delivery-refused"]
+    assert (alarm["Namespace"], alarm["MetricName"]) == ("AWS/Firehose", "FailedConversion.Records")
+    assert alarm["Dimensions"] == [
+        {
+            "Name": "DeliveryStreamName",
+            "Value": stream["Properties"]["DeliveryStreamName"],
+        }
+    ]
+    assert (alarm["Threshold"], alarm["Statistic"]) == (0, "Sum")
+    assert alarm["ComparisonOperator"] == "GreaterThanThreshold"
+    assert alarm["TreatMissingData"] == "notBreaching"
 
 
 def test_masked_kinds_are_kinds():

@@ -58,6 +58,7 @@ AUDIT = {
         | s3(
             "AbortMultipartUpload",
             "GetBucketLocation",
+            "ListBucketMultipartUploads",
             "GetObject",
             "ListBucket",
             "ListMultipartUploadParts",
