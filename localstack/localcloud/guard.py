@@ -7,6 +7,9 @@ local Secrets Manager. SDKs, the CDK CLI and functions send none of what browser
 MiniStack saves its state only when it is stopped: here it can be told to. And it takes plain HTTP
 for what policies mean by a lack of TLS, which would close every bucket and queue that demands it:
 what comes by loopback is passed on as secure, as a proxy that ends TLS would.
+
+It saves how far functions have read the streams of tables, and not what the streams hold: after a
+restart they would skip as many new changes as they had read old ones. So they begin anew.
 """
 
 import os
@@ -26,9 +29,16 @@ Application = Callable[[Scope, Any, Any], Awaitable[None]]
 class Guard:
     """Answers 403 to what a page of another origin than the front door's has caused."""
 
-    def __init__(self, application: Application, ports: str, save: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        application: Application,
+        ports: str,
+        save: Callable[[], None],
+        started: Callable[[], None],
+    ) -> None:
         self._application = application
         self._save = save
+        self._started = started
         self._origins = {
             f"http://{name}:{port}".encode() for name in _NAMES for port in ports.split(",")
         }
@@ -36,7 +46,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
         """Serve one request, WebSocket or lifespan."""
         if scope["type"] == "lifespan":
-            await self._application(scope, receive, send)
+            await self._application(scope, receive, self._when_started(send))
         elif not self._admits(scope["headers"]):
             if scope["type"] == "websocket":
                 await receive()
@@ -49,6 +59,14 @@ class Guard:
         else:
             secure = [*_without_protocol(scope["headers"]), (_PROTOCOL, b"https")]
             await self._application({**scope, "headers": secure}, receive, send)
+
+    def _when_started(self, send: Any) -> Any:
+        async def tell(message: MutableMapping[str, Any]) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self._started()
+            await send(message)
+
+        return tell
 
     def _admits(self, headers: list[tuple[bytes, bytes]]) -> bool:
         for name, value in headers:
@@ -85,7 +103,12 @@ def main() -> None:
     def save() -> None:
         ministack.save_all(ministack._build_persistence_save_dict())  # noqa: SLF001
 
-    ministack.app = Guard(ministack.app, os.environ[PORTS_VARIABLE], save)
+    def started() -> None:
+        from ministack.services import lambda_svc  # noqa: PLC0415 - as above
+
+        lambda_svc._dynamodb_stream_positions._data.clear()  # noqa: SLF001
+
+    ministack.app = Guard(ministack.app, os.environ[PORTS_VARIABLE], save, started)
     ministack.main()
 
 

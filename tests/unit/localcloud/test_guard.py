@@ -22,7 +22,7 @@ def status(headers, kind="http", path="/", saved=None):
         sent.append(message)
 
     scope = {"type": kind, "headers": headers, "method": "POST", "path": path}
-    guard = Guard(application, "8000,8001", lambda: saved.append(True))
+    guard = Guard(application, "8000,8001", lambda: saved.append(True), lambda: None)
     asyncio.run(guard(scope, receive, send))
     return sent[0].get("status", sent[0].get("code"))
 
@@ -66,6 +66,21 @@ def test_the_lifespan_is_the_emulators():
     assert status([], "lifespan") == 200
 
 
+def test_what_was_read_of_streams_is_forgotten_before_anything_is_served():
+    steps = []
+
+    async def application(scope, receive, send):
+        await send({"type": "lifespan.startup.complete"})
+        await send({"type": "lifespan.shutdown.complete"})
+
+    async def send(message):
+        steps.append(message["type"])
+
+    guard = Guard(application, "8000", lambda: None, lambda: steps.append("forgotten"))
+    asyncio.run(guard({"type": "lifespan"}, None, send))
+    assert steps == ["forgotten", "lifespan.startup.complete", "lifespan.shutdown.complete"]
+
+
 def test_the_state_is_saved_when_the_local_cloud_says_so_but_no_page():
     saved = []
     assert status([HOST, (b"origin", b"http://evil.example")], path=SAVE_PATH, saved=saved) == 403
@@ -82,5 +97,5 @@ def test_policies_that_demand_tls_let_loopback_pass(sent):
         seen.extend(scope["headers"])
 
     scope = {"type": "http", "headers": [HOST, *sent], "method": "GET", "path": "/"}
-    asyncio.run(Guard(application, "8000", lambda: None)(scope, None, None))
+    asyncio.run(Guard(application, "8000", lambda: None, lambda: None)(scope, None, None))
     assert seen == [HOST, (b"x-forwarded-proto", b"https")]
