@@ -102,7 +102,14 @@ EventId = Annotated[
     ),
 ]
 Producer = Annotated[
-    str, Field(pattern=PRODUCER_PATTERN, description="Who counts: the owner of `sequence`.")
+    str,
+    Field(
+        pattern=PRODUCER_PATTERN,
+        description="Who counts: the owner of `sequence`. With a sequence, what is before the "
+        "first colon must be the service of the role that reports (of `santaclaude-<env>-<service>-"
+        "<function>`; of another role its name; of an event of the bus its source). Without one "
+        "it is free.",
+    ),
 ]
 Sequence = Annotated[
     WireInt,

@@ -100,6 +100,9 @@ POISON = {
     "too large": json.dumps(
         {"event": event_body(metadata={"x": "y" * 60_000}), "reported_by": "r"}
     ),
+    "another's sequence": json.dumps(
+        {**BUS_EVENT, "detail": event_body(producer="projectflow:00", sequence=9)}
+    ),
 }
 
 
