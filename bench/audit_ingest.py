@@ -151,7 +151,7 @@ def _event(run: int) -> dict[str, Any]:
             "requestId": f"bench-{run}",
             "identity": {
                 "sourceIp": "203.0.113.7",
-                "userArn": "arn:aws:sts::000000000000:assumed-role/santaclaude-prod-ai/bench",
+                "userArn": "arn:aws:sts::000000000000:assumed-role/santaclaude-prod-ai-api/bench",
             },
         },
         "body": body,
@@ -187,7 +187,7 @@ def _report(run: int, index: int) -> dict[str, Any]:
         "metadata": metadata,
         "request_id": f"req-{run}-{index}",
         "session_id": "01KASM0T3ZJ8W6Q1XN5V7D2B4C",
-        "producer": "projectflow",
+        "producer": "ai:00",
         "sequence": run * _BATCH + index + 1,
         "occurred_at": "2026-01-05T09:30:00.218Z",
     }

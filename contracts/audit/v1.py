@@ -90,7 +90,13 @@ EventType = Annotated[
     str, Field(min_length=1, max_length=MAX_EVENT_TYPE_LENGTH, examples=["user_action"])
 ]
 Resource = Annotated[
-    str, Field(min_length=1, max_length=MAX_RESOURCE_LENGTH, examples=["project/7"])
+    str,
+    Field(
+        min_length=1,
+        max_length=MAX_RESOURCE_LENGTH,
+        examples=["project/7"],
+        description="What it was done to. Stored as it is sent: it must hold no personal data.",
+    ),
 ]
 Action = Annotated[str, Field(min_length=1, max_length=MAX_ACTION_LENGTH, examples=["update"])]
 Correlation = Annotated[str, Field(min_length=1, max_length=MAX_CORRELATION_LENGTH)]
@@ -98,11 +104,19 @@ EventId = Annotated[
     str,
     Field(
         pattern=EVENT_ID_PATTERN,
-        description="The producer's own id: what makes a repetition a repetition.",
+        description="The producer's own id: what makes a repetition a repetition. Stored as it is "
+        "sent: it must hold no personal data.",
     ),
 ]
 Producer = Annotated[
-    str, Field(pattern=PRODUCER_PATTERN, description="Who counts: the owner of `sequence`.")
+    str,
+    Field(
+        pattern=PRODUCER_PATTERN,
+        description="Who counts: the owner of `sequence`. With a sequence, what is before the "
+        "first colon must be the service of the role that reports (of `santaclaude-<env>-<service>-"
+        "<function>`; of another role its name; of an event of the bus its source). Without one "
+        "it is free.",
+    ),
 ]
 Sequence = Annotated[
     WireInt,

@@ -619,7 +619,7 @@ def test_the_ai_service_leaves_a_record_of_what_it_was_asked(ai, audit, session)
 
 
 def test_a_missing_report_is_named(audit):
-    producer = f"lossy-{uuid4().hex[:8]}"
+    producer = f"local-operator:{uuid4().hex[:8]}"
     for sequence in (1, 2, 5):
         record(audit, producer=producer, sequence=sequence)
     report = audit.get("/api/v1/reconciliation").json()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
+from functions.audit.adapters import kms
 from functions.audit.domain.errors import KeyUnavailableError
 from servicekit.aws import LazyClient, make_client
 
@@ -29,7 +29,8 @@ class KmsSigner:
 
     async def sign(self, message: bytes) -> bytes:
         """See `ports.Signer`; KMS takes 4,096 bytes at most."""
-        answer = await self._call(
+        answer = await kms.call(
+            self._client,
             "sign",
             KeyId=self._key_id,
             Message=message,
@@ -41,7 +42,7 @@ class KmsSigner:
     async def public_key(self) -> bytes:
         """See `ports.Signer`; asked for once, for a key of KMS keeps its public half."""
         if self._public_key is None:
-            answer = await self._call("get_public_key", KeyId=self._key_id)
+            answer = await kms.call(self._client, "get_public_key", KeyId=self._key_id)
             encoded = cast("bytes", answer["PublicKey"])
             if encoded[:-_KEY_BYTES] != _SPKI_PREFIX:
                 _logger.error("the signing key is no Ed25519 key", extra={"key": self._key_id})
@@ -52,22 +53,6 @@ class KmsSigner:
     def close(self) -> None:
         """Ends the connections."""
         self._client.close()
-
-    async def _call(self, operation: str, **arguments: Any) -> Any:
-        return await asyncio.to_thread(self._call_now, operation, arguments)
-
-    def _call_now(self, operation: str, arguments: dict[str, Any]) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        try:
-            return getattr(self._client.get(), operation)(**arguments)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            _logger.exception("kms refused", extra={"operation": operation, "aws_code": code})
-            raise KeyUnavailableError(retry_after=1) from None
-        except BotoCoreError:
-            _logger.exception("kms failed", extra={"operation": operation})
-            raise KeyUnavailableError(retry_after=1) from None
 
 
 def _make_client() -> KMSClient:

@@ -6,19 +6,15 @@ does not unwrap, and CloudTrail tells whose key was used.
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
-from functions.audit.domain.errors import KeyUnavailableError
+from functions.audit.adapters import kms
 from functions.audit.domain.models import SubjectKey
 from servicekit.aws import LazyClient, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_kms import KMSClient
-
-_logger = logging.getLogger(__name__)
 
 
 class KmsWrapping:
@@ -45,20 +41,7 @@ class KmsWrapping:
     async def _call(self, operation: str, user_id: int, **arguments: Any) -> Any:
         context = {"user_id": str(user_id)}
         arguments |= {"KeyId": self._key_id, "EncryptionContext": context}
-        return await asyncio.to_thread(self._call_now, operation, arguments)
-
-    def _call_now(self, operation: str, arguments: dict[str, Any]) -> Any:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        try:
-            return getattr(self._client.get(), operation)(**arguments)
-        except ClientError as error:
-            code = error.response["Error"]["Code"]
-            _logger.exception("kms refused", extra={"operation": operation, "aws_code": code})
-            raise KeyUnavailableError(retry_after=1) from None
-        except BotoCoreError:
-            _logger.exception("kms failed", extra={"operation": operation})
-            raise KeyUnavailableError(retry_after=1) from None
+        return await kms.call(self._client, operation, **arguments)
 
 
 def _make_client() -> KMSClient:

@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from contracts.audit.v1 import MAX_FUTURE_SECONDS, MAX_RECORD_BYTES
-from functions.audit.domain import canonical, personal
+from functions.audit.domain import canonical, personal, producers
 from functions.audit.domain.errors import EventConflictError
 from functions.audit.domain.masking import Masked, Masking
 from functions.audit.domain.models import Appended, Entry, NewEvent, Terms
@@ -115,6 +115,8 @@ class IngestService:
             return _refused(
                 "occurred_at", f"At most {MAX_FUTURE_SECONDS} seconds ahead: it is {to_text(now)}"
             )
+        if event.sequence is not None and not producers.may_count(event.producer, reported_by):
+            return _refused("producer", _counts_for(producers.owner_of(reported_by)))
         metadata, secret = personal.split(event.metadata)
         found: list[Masked] = []
         if event.user_id is None:
@@ -259,6 +261,12 @@ def _described(found: Sequence[Masked]) -> list[dict[str, Any]]:
 
 def _refused(field: str, message: str) -> InvalidRequestError:
     return InvalidRequestError(errors=[{"field": field, "message": message}])
+
+
+def _counts_for(owner: str | None) -> str:
+    if owner is None:
+        return "The reporter may send no sequence"
+    return f"With a sequence it must be {owner}, or begin with {owner}:"
 
 
 def _as_app_error(error: Exception) -> AppError:

@@ -135,11 +135,6 @@ def unseal(content: JsonObject, keys: Mapping[int, DataKey], cipher: Cipher) -> 
     return {**shown, "metadata": {**content["metadata"], **restored}}
 
 
-def open_record(record: bytes, keys: Mapping[int, DataKey], cipher: Cipher) -> dict[str, Any]:
-    """The same for a record as it is stored."""
-    return unseal(json.loads(record), keys, cipher)
-
-
 class RecordOpener:
     """Opens stored records for who may read them."""
 

@@ -66,17 +66,24 @@ class Completeness:
         return current
 
     async def _left_of(self, gap: Gap) -> list[Gap]:
-        """What is still missing of a gap. What is left keeps the gap's window: it was lost then."""
+        """What is still missing of a gap.
+
+        What lies below an arrival has the window of its neighbours: after a leap of the numbers,
+        all that is lost is lost within that gap, whenever it was. The rest keeps the gap's window.
+        """
         left: list[Gap] = []
-        first = gap.first
-        while first <= gap.last:
-            limit = min(_PAGE, gap.last - first + 1)
-            arrivals = await self._records.sequences(gap.producer, first - 1, limit)
-            within = [sequence for sequence, _ in arrivals if sequence <= gap.last]
-            for sequence in within:
+        first, below_at = gap.first, gap.after
+        # The neighbour below is read as well: the gap may keep the window of an earlier one.
+        read = max(gap.first - 2, 0)
+        while read < gap.last:
+            limit = min(_PAGE, gap.last - read)
+            arrivals = await self._records.sequences(gap.producer, read, limit)
+            within = [arrival for arrival in arrivals if arrival[0] <= gap.last]
+            for sequence, accepted_at in within:
                 if sequence > first:
-                    left.append(replace(gap, first=first, last=sequence - 1))
-                first = sequence + 1
+                    left.append(_gap(gap.producer, first - 1, below_at, sequence, accepted_at))
+                first, below_at = max(first, sequence + 1), accepted_at
+                read = sequence
             if len(within) < limit:
                 break
         if first <= gap.last:

@@ -19,7 +19,7 @@ processor = AsyncBatchProcessor(EventType.SQS, raise_on_entire_batch_failure=Fal
 
 
 async def _take(record: SQSRecord) -> None:
-    await take(dependencies, record.body)
+    await take(dependencies, record.message_id, record.body)
 
 
 def handler(event: dict[str, Any], context: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,6 +22,7 @@ AUDIT_DETAIL_TYPE = "audit.event"
 
 _DEPTH = v1.MAX_METADATA_DEPTH + 2
 _BUS_ID_PREFIX = "eb-"
+_logger = logging.getLogger(__name__)
 
 
 class _Report(WireModel):
@@ -44,8 +46,22 @@ class _BusEvent(WireModel):
         return f"events:{self.source}"
 
 
-async def take(intake: Intake, body: str) -> None:
-    """Records what a message holds. Raises an `AppError` or pydantic's `ValidationError`."""
+async def take(intake: Intake, message_id: str, body: str) -> None:
+    """Records what a message holds. Raises an `AppError` or pydantic's `ValidationError`.
+
+    Either is logged by its code alone: what pydantic says quotes the message.
+    """
+    try:
+        await _record(intake, body)
+    except Exception as error:
+        code = error.code if isinstance(error, AppError) else type(error).__name__
+        _logger.error(  # noqa: TRY400 - a traceback ends with what the error says
+            "an intake message was not recorded", extra={"message_id": message_id, "error": code}
+        )
+        raise
+
+
+async def _record(intake: Intake, body: str) -> None:
     content = canonical.require_sound(canonical.parse(body.encode(errors="replace"), _DEPTH))
     event, reported_by = _event(content)
     [outcome] = await intake.service.record([event], reported_by)

@@ -55,7 +55,7 @@ async def test_what_tells_of_it_is_a_valid_event(sink):
     await erase(sink)
     await sink.call("POST", "/api/v1/flush")
     for event, reported_by in sink.queue.sent:
-        await take(sink.intake, sink.message(event, reported_by))
+        await take(sink.intake, "m1", sink.message(event, reported_by))
         assert sink.writer.record(event["event_id"])["reported_by"] == CALLER
 
 

@@ -31,7 +31,7 @@ EVENT = NewEvent(
     user_id=3,
     request_id="r1",
     session_id="s1",
-    producer="projectflow",
+    producer="caller:00",
     sequence=9,
     severity="low",
     data_classification="internal",
@@ -70,7 +70,7 @@ async def test_a_record_is_canonical_and_holds_what_was_sent(sink):
         "user_id": 3,
         "request_id": "r1",
         "session_id": "s1",
-        "producer": "projectflow",
+        "producer": "caller:00",
         "sequence": 9,
         "occurred_at": to_text(now),
         "severity": "low",
@@ -98,7 +98,7 @@ async def test_an_entry_is_found_by_its_terms_and_counted_by_its_producer(sink):
         session_id="s1",
         severity="low",
     )
-    assert (entry.producer, entry.sequence) == ("projectflow", 9)
+    assert (entry.producer, entry.sequence) == ("caller:00", 9)
 
 
 async def test_text_is_masked_and_the_masking_is_recorded(sink):
@@ -171,7 +171,7 @@ async def test_another_report_under_the_same_id_is_a_conflict(sink, change):
 
 async def test_who_reports_again_does_not_matter(sink):
     [first] = await record(sink, EVENT)
-    [second] = await record(sink, EVENT, reported_by="another")
+    [second] = await record(sink, EVENT, reported_by="arn:aws:iam::1:role/caller")
     assert second == Recorded("e1", first.record, created=False)
 
 

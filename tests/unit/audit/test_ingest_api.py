@@ -23,7 +23,7 @@ async def test_an_event_is_answered_as_it_is_stored(sink):
         user_id=3,
         metadata={"ip_address": "203.0.113.7", "note": "jane@example.com", "n": 1.5},
         request_id="r1",
-        producer="p",
+        producer="caller:7",
         sequence=1,
         occurred_at="2026-11-22T10:00:00+02:00",
         severity="high",
@@ -43,7 +43,7 @@ async def test_an_event_is_answered_as_it_is_stored(sink):
         "request_id": "r1",
         "session_id": None,
         "reported_by": CALLER,
-        "producer": "p",
+        "producer": "caller:7",
         "sequence": 1,
         "occurred_at": "2026-11-22T08:00:00Z",
         "severity": "high",
@@ -286,3 +286,15 @@ async def test_masking_follows_the_policy():
     sink = AuditSink(frozenset({"phone"}))
     answer = await sink.post(event_body(metadata={"a": "jane@example.com 415-555-2671"}))
     assert answer.json()["metadata"] == {"a": "jane@example.com [phone]"}
+
+
+async def test_nobody_counts_for_another(sink):
+    leap = event_body(producer="ai:00", sequence=2**53 - 1)
+    assert_problem(await sink.post(leap), 422, "invalid_request")
+    assert sink.writer.entries == {}
+    free = event_body(producer="ai:00", event_id="free")
+    answer = await sink.post({"events": [leap, free]}, "/batch")
+    refused, stored = answer.json()["results"]
+    assert refused["status"] == 422
+    assert [error["field"] for error in refused["error"]["errors"]] == ["producer"]
+    assert stored["status"] == 201, "without a sequence, producer is free text"

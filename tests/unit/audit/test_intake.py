@@ -3,6 +3,7 @@
 import asyncio
 import importlib
 import json
+import logging
 import sys
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ def sink():
 
 
 async def taken(sink, content):
-    await take(sink.intake, json.dumps(content))
+    await take(sink.intake, "m1", json.dumps(content))
     [event_id] = sink.writer.entries
     return sink.writer.record(event_id)
 
@@ -100,6 +101,9 @@ POISON = {
     "too large": json.dumps(
         {"event": event_body(metadata={"x": "y" * 60_000}), "reported_by": "r"}
     ),
+    "another's sequence": json.dumps(
+        {**BUS_EVENT, "detail": event_body(producer="projectflow:00", sequence=9)}
+    ),
 }
 
 
@@ -107,8 +111,27 @@ POISON = {
 @pytest.mark.parametrize("body", POISON.values(), ids=POISON)
 async def test_poison_is_refused(sink, body):
     with pytest.raises((AppError, ValueError)):
-        await take(sink.intake, body)
+        await take(sink.intake, "m1", body)
     assert sink.writer.entries == {}
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [
+        ({**BUS_EVENT, "detail": {"event_type": "t", "user_id": "jane"}}, "ValidationError"),
+        ({**BUS_EVENT, "detail": event_body(producer="jane", sequence=1)}, "invalid_request"),
+        ({"event": event_body(event_id="down"), "reported_by": "jane"}, "store_unavailable"),
+    ],
+)
+async def test_the_reason_of_a_failure_is_logged_without_content(sink, caplog, content, code):
+    sink.writer.failures["down"] = StoreUnavailableError()
+    with caplog.at_level(logging.INFO), pytest.raises((AppError, ValueError)):
+        await take(sink.intake, "m1", json.dumps(content))
+    (line,) = caplog.records
+    assert (line.levelname, line.message_id, line.error) == ("ERROR", "m1", code)
+    assert line.exc_info is None
+    assert "jane" not in str(vars(line))
 
 
 @pytest.fixture

@@ -119,6 +119,15 @@ async def test_an_erasure_holds_for_what_is_there_and_not_for_what_comes(sink):
     assert "erased" not in after
 
 
+async def test_an_event_that_is_sent_again_after_an_erasure_is_another(sink):
+    body = event_body(event_id="e1", user_id=3, metadata={"ip_address": "203.0.113.7"})
+    assert (await sink.post(body)).status_code == 201
+    assert (await sink.post(body)).status_code == 200
+    await sink.keys.delete(3)
+    assert (await sink.post(body)).json()["code"] == "event_id_conflict"
+    assert (await sink.post({**body, "event_id": "e2"})).status_code == 201
+
+
 async def test_records_are_opened_with_one_look_for_keys(sink):
     for user_id in (3, 4, 3):
         await sink.post(event_body(user_id=user_id, metadata={"ip_address": "203.0.113.7"}))

@@ -192,7 +192,7 @@ def test_the_window_is_ordered_though_the_neighbours_were_not():
     assert (gap.after, gap.before) == (at(20), at(40))
 
 
-def test_what_is_left_of_a_gap_keeps_its_window():
+def test_what_is_left_below_an_arrival_has_the_window_of_its_neighbours():
     sink = Sink()
     sink.arrive(1, moment=0)
     sink.arrive(9, moment=10)
@@ -200,9 +200,46 @@ def test_what_is_left_of_a_gap_keeps_its_window():
     sink.arrive(4, 5, moment=500)
     sink.run()
     assert sink.states.states[PRODUCER].gaps == (
-        Gap(PRODUCER, 2, 3, at(0), at(10)),
+        Gap(PRODUCER, 2, 3, at(0), at(500)),
         Gap(PRODUCER, 6, 8, at(0), at(10)),
     )
+
+
+@pytest.mark.parametrize("runs", [False, True], ids=["at once", "with runs in between"])
+def test_a_leap_does_not_hide_what_is_lost_later(runs):
+    sink = Sink()
+    leap = 2**53 - 1
+    arriving = [(1, 0), (2, 10), (leap, 20), (3, 100), (5, 200), (6, 300), (8, 400)]
+    for sequence, moment in arriving:
+        sink.arrive(sequence, moment=moment)
+        if runs:
+            sink.run()
+    (report,) = sink.report()
+    *lost, rest = report.gaps
+    assert lost == [
+        Gap(PRODUCER, 4, 4, at(100), at(200)),
+        Gap(PRODUCER, 7, 7, at(300), at(400)),
+    ]
+    assert (rest.first, rest.last) == (9, leap - 1)
+    # Seen while it was new, it keeps the window that it had then.
+    assert (rest.after, rest.before) == ((at(10), at(20)) if runs else (at(20), at(400)))
+    for moment, number in ((150, 4), (350, 7)):
+        (report_then,) = sink.report(Span(at(moment), at(moment + 10)))
+        assert number in {gap.first for gap in report_then.gaps}
+    sink.now = at(400) + GRACE
+    assert sink.run() == len(report.gaps), "each of them is counted for the alarm"
+
+
+def test_without_the_neighbour_below_the_gaps_own_window_counts():
+    sink = Sink()
+    sink.arrive(2, moment=0)
+    sink.arrive(9, moment=10)
+    sink.run()
+    # Records end after 90 days; the state does not.
+    sink.records.arrived[PRODUCER] = []
+    sink.arrive(5, moment=500)
+    (report,) = sink.report()
+    assert Gap(PRODUCER, 3, 4, at(0), at(500)) in report.gaps
 
 
 def test_a_number_that_comes_twice_is_no_gap():
