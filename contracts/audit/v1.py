@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, WithJsonSchema, model_validator
+from pydantic import ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
 from contracts.base import UtcDatetime, WireId, WireInt, WireModel, is_none
@@ -348,7 +348,12 @@ class ConsistencyProof(WireModel):
 
 
 class EventFilter(WireModel):
-    """What a query or an export is narrowed to; a prefix excludes the resource itself."""
+    """What a query or an export is narrowed to; a prefix excludes the resource itself.
+
+    A name that it does not know is refused: what was meant to narrow must not be left out.
+    """
+
+    model_config = ConfigDict(extra="forbid")
 
     event_type: EventType | None = None
     user_id: WireId | None = None

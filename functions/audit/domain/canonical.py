@@ -27,6 +27,8 @@ _MAX_PATH_LENGTH = 200
 _LONGEST_INTEGER = len(str(-MAX_INTEGER))
 _SURROGATE_ESCAPE = re.compile(rb"\\u[dD][89a-fA-F]")
 _TOO_DEEP = "Nested too deeply"
+# ECMAScript, and so RFC 8785, writes smaller integral numbers without an exponent.
+_FIRST_EXPONENT = 1e21
 _FIRST_SURROGATE = "\ud800"
 # Between these, Python writes a fraction as ECMAScript does: without an exponent, shortest digits.
 _PLAIN_FLOATS = (1e-4, 1e16)
@@ -147,7 +149,12 @@ def _is_sound(content: Any, max_depth: int) -> bool:
 def _is_sound_number(value: Any) -> bool:
     if type(value) is int:
         return -MAX_INTEGER <= value <= MAX_INTEGER
-    return type(value) is not float or math.isfinite(value)
+    return type(value) is not float or (math.isfinite(value) and not _reads_as_integer(value))
+
+
+def _reads_as_integer(value: float) -> bool:
+    """Whether RFC 8785 writes it as an integer that not every reader keeps."""
+    return MAX_INTEGER < abs(value) < _FIRST_EXPONENT and value.is_integer()
 
 
 def _flaws(value: Any, path: tuple[str | int, ...], levels_left: int) -> Iterator[Flaw]:
@@ -165,7 +172,7 @@ def _flaws(value: Any, path: tuple[str | int, ...], levels_left: int) -> Iterato
             yield Flaw(path, "A surrogate stands alone: this is no Unicode text")
         case float() if not math.isfinite(value):
             yield Flaw(path, "Not a number that a double holds")
-        case int() if not _is_sound_number(value):
+        case int() | float() if not _is_sound_number(value):
             yield Flaw(path, f"An integer is at most {MAX_INTEGER} in magnitude; send it as text")
 
 

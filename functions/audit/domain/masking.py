@@ -107,6 +107,9 @@ class Masking:
         return self._mask(value, name, path, found)
 
     def _mask(self, value: Any, name: str, path: str, found: list[Masked]) -> Any:
+        if type(value) is float and value.is_integer():
+            # It is stored without its fraction, as RFC 8785 writes it.
+            value = int(value)
         kind = type(value)
         if kind is str or kind is int:
             masked, kinds = self._scalar(value, name)

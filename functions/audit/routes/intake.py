@@ -90,12 +90,18 @@ def _new_event(report: v1.AuditEventCreate, reported_by: str, fallback: str | No
 
 
 def _described(detail_type: str, sent: _BusEvent) -> v1.AuditEventCreate:
-    """An event of another service that bears on security: its detail is the metadata."""
+    """An event of another service that bears on security: its detail is the metadata.
+
+    What the detail has as its own metadata stands beside it, where personal fields are known.
+    """
+    own = sent.detail.get("metadata")
+    metadata = {name: value for name, value in sent.detail.items() if name != "metadata"}
+    metadata |= own if isinstance(own, dict) else {}
     fields: dict[str, Any] = {
         "event_type": detail_type,
         "resource": sent.source,
         "action": detail_type.rpartition(".")[2],
-        "metadata": sent.detail,
+        "metadata": metadata,
         "occurred_at": sent.time,
     }
     correlation = {

@@ -77,6 +77,15 @@ async def test_an_event_of_another_service_is_described(sink):
 
 
 @pytest.mark.anyio
+async def test_metadata_of_an_event_is_where_personal_fields_are_known(sink):
+    detail = {"session_id": "s", "user_id": 3, "metadata": {"ip_address": "203.0.113.9", "n": 1}}
+    told = {**BUS_EVENT, "detail-type": "browser.session.created", "detail": detail}
+    record = await taken(sink, told)
+    assert record["metadata"] == {"session_id": "s", "user_id": 3, "n": 1}
+    assert record["personal"]["fields"] == ["metadata.ip_address"]
+
+
+@pytest.mark.anyio
 async def test_ids_of_another_kind_are_left_in_the_metadata(sink):
     detail = {"user_id": "auth0|77", "request_id": ["r"]}
     record = await taken(sink, {**BUS_EVENT, "detail-type": "user.updated", "detail": detail})

@@ -276,3 +276,10 @@ def test_sixty_kilobytes_of_anything_end(unit):
     text = (unit * 60_000)[:60_000]
     once = mask({"phone": text})[0]
     assert isinstance(once["phone"], str)
+
+
+def test_a_card_with_a_fraction_of_nothing_is_a_card():
+    found = []
+    masked = Masking(KINDS).mask({"n": 4111111111111111.0, "x": 2.0, "y": 2.5}, "metadata", found)
+    assert masked == {"n": "[credit_card]", "x": 2, "y": 2.5}
+    assert [masked.path for masked in found] == ["metadata.n"]

@@ -349,3 +349,14 @@ async def test_identity_comes_from_the_gateway_alone():
     context = {**REQUEST_CONTEXT, "identity": {"userArn": None}}
     answer = await sink().call("GET", "/api/v1/events", context=context)
     assert answer.status_code == 401
+
+
+async def test_an_export_of_a_misspelt_filter_is_not_one_of_everything():
+    body = {
+        "start_time": "2026-11-01T00:00:00Z",
+        "end_time": "2026-11-02T00:00:00Z",
+        "filter": {"user": 7},
+    }
+    answer = await AuditQueries().call("POST", "/api/v1/exports", body)
+    assert answer.status_code == 422
+    assert "filter.user" in answer.text
