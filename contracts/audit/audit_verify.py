@@ -10,7 +10,8 @@
     --against FILE        with a bundle: a checkpoint you kept; the bundle's log must agree with it.
     --consistency FILE    with --against: the proof between the two, as the service hands it out.
 
-One line is printed for each problem, then a summary. Exit status: 0 everything is proven, 3 nothing
+One line is printed for each problem and for each record that is not proven (the first 1,000 of
+these, and the number of the others), then a summary. Exit status: 0 everything is proven, 3 nothing
 is wrong but some is not proven (not sealed yet), 1 something is refused, 2 the input is unusable.
 
 What is proven: a record's bytes are a leaf of the Merkle tree (RFC 6962) whose root the log's key
@@ -69,6 +70,8 @@ MAX_RECORD_BYTES = 60_000
 MAX_LINE_BYTES = 512 * 1024
 MAX_PATH = 64
 MAX_SIGNATURES = 64
+# As many records that are not proven are named; more of them are counted.
+MAX_NAMED = 1_000
 _SHOWN = 80
 
 _ReadT = TypeVar("_ReadT")
@@ -595,6 +598,9 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise RefusedError(f"{name} is too large")
 
 
+_PENDING = "not sealed yet when the bundle was made"
+
+
 class _BundleCheck:
     """One pass over a bundle."""
 
@@ -606,6 +612,7 @@ class _BundleCheck:
         self.head = self._tree_head()
         self._ids: set[str] = set()
         self._indexes: set[int] = set()
+        self._pending = 0
 
     def run(self, against: str | None, consistency: bytes | None) -> None:
         """Everything."""
@@ -644,6 +651,8 @@ class _BundleCheck:
         elif proven != manifest.proven and not report.refused:
             report.refuse(f"{MANIFEST} tells of {manifest.proven} proven records, not of {proven}")
         report.proven += proven
+        if self._pending > MAX_NAMED:
+            report.tell(f"NOT PROVEN {self._pending - MAX_NAMED} more: {_PENDING}")
         if self._indexes:
             between = max(self._indexes) - min(self._indexes) + 1 - len(self._indexes)
             report.notes.append(
@@ -663,6 +672,9 @@ class _BundleCheck:
             raise RefusedError(f"{what}: outside of the range that the bundle tells")
         if line.leaf_index is None:
             self._report.not_proven += 1
+            self._pending += 1
+            if self._pending <= MAX_NAMED:
+                self._report.tell(f"NOT PROVEN {_shown(event_id)}: {_PENDING}")
             return 0
         if line.leaf_index in self._indexes:
             raise RefusedError(f"{what}: its leaf is there twice")

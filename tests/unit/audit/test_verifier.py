@@ -189,7 +189,25 @@ async def test_what_is_not_sealed_yet_is_told_and_is_no_refusal(log, tmp_path, c
     path = tmp_path / "b.zip"
     vkey = await write_bundle(log, path)
     assert verifier.main([str(path), "--key", vkey]) == verifier.NOT_PROVEN
-    assert "proven 30, not proven 1, refused 0" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "proven 30, not proven 1, refused 0" in told
+    assert "NOT PROVEN fresh: not sealed yet when the bundle was made\n" in told
+
+
+async def test_as_many_that_are_not_proven_are_named_as_can_be_read(
+    log, tmp_path, capsys, monkeypatch
+):
+    log.accept_many(5, prefix="n")
+    path = tmp_path / "b.zip"
+    await write_bundle(log, path)
+    for limit, more in ((5, []), (3, ["2 more"]), (0, ["5 more"])):
+        monkeypatch.setattr(verifier, "MAX_NAMED", limit)
+        assert verifier.main([str(path)]) == verifier.NOT_PROVEN
+        told = [line for line in capsys.readouterr().out.splitlines() if "NOT PROVEN" in line]
+        named = [*(f"n{number:06}" for number in range(limit)), *more]
+        assert told == [
+            f"NOT PROVEN {name}: not sealed yet when the bundle was made" for name in named
+        ]
 
 
 async def test_bundles_of_an_empty_log_and_without_records(tmp_path, capsys):
