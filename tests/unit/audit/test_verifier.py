@@ -313,6 +313,8 @@ async def test_single_proofs(log, tmp_path, capsys):
 
     assert run("proof", answer, "--key", vkey) == verifier.PROVEN
     assert run("proof", answer | {"vkey": vkey}) == verifier.PROVEN
+    hashed = {"leaf_hash": proof.leaf_hash.hex()}
+    assert run("proof", answer | hashed, "--key", vkey) == verifier.PROVEN
     assert run("proof", answer) == verifier.UNUSABLE
     for change in (
         {"record": answer["record"] + " "},
@@ -327,8 +329,14 @@ async def test_single_proofs(log, tmp_path, capsys):
         {"record": "\ud800"},
         {"record": "x" * 60_001},
         {"record": None},
+        {"event_id": "e000008"},
+        {"event_id": None},
+        {"leaf_hash": "00" * 32},
+        {"leaf_hash": None},
     ):
         assert run("proof", answer | change, "--key", vkey) == verifier.REFUSED
+    unnamed = {name: value for name, value in answer.items() if name != "event_id"}
+    assert run("proof", unnamed, "--key", vkey) == verifier.REFUSED
     assert run("proof", [], "--key", vkey) == verifier.REFUSED
 
     answer = as_answer(await proofs.consistency(20, 30))
@@ -371,7 +379,9 @@ async def test_input_that_cannot_be_used(bundle, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         verifier.main(["--help"])
     assert caught.value.code == 0
-    assert "Exit status" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Exit status" in told
+    assert "not proven by any bundle:\n  that no record" in told
 
 
 def whole(name, content):
@@ -416,6 +426,11 @@ MALFORMED = {
     "line with half a surrogate": first_line(b'{"record":"\\ud800","leaf_index":null,"path":null}'),
     "line of great length": first_line(b" " * 600_000),
     "line that is empty": first_line(b""),
+    "filter a list": member("manifest.json", "filter", []),
+    "filter of tomorrow": member("manifest.json", "filter", {"colour": "red"}),
+    "filter of a wrong type": member("manifest.json", "filter", {"user_id": "1"}),
+    "schema no JSON": whole("schema.json", b"x"),
+    "schema a list": whole("schema.json", b"[]"),
     "consistency a map": whole("consistency.json", b"{}"),
     "consistency of nothing": whole("consistency.json", b"[1]"),
     "checkpoint no UTF-8": whole("checkpoint", b"\xff"),
