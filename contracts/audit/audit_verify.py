@@ -10,29 +10,37 @@
     --against FILE        with a bundle: a checkpoint you kept; the bundle's log must agree with it.
     --consistency FILE    with --against: the proof between the two, as the service hands it out.
 
-One line is printed for each problem, then a summary. Exit status: 0 everything is proven, 3 nothing
+One line is printed for each problem and for each record that is not proven (the first 1,000 of
+these, and the number of the others), then a summary. Exit status: 0 everything is proven, 3 nothing
 is wrong but some is not proven (not sealed yet), 1 something is refused, 2 the input is unusable.
 
 What is proven: a record's bytes are a leaf of the Merkle tree (RFC 6962) whose root the log's key
-has signed (Ed25519, RFC 8032; C2SP signed note and tlog-checkpoint). What no bundle can prove: that
-it holds every record of its range.
+has signed (Ed25519, RFC 8032; C2SP signed note and tlog-checkpoint). A bundle whose records are not
+what its manifest says (filter, span, order) is refused as well. What no bundle can prove: that it
+holds every record of its range and filter, that a record without a proof was not sealed, when it
+was made (created_at), and that schema.json is the schema of its records.
 
-A bundle is a ZIP (stored or deflated) of these files, all JSON in UTF-8 without repeated keys:
+A bundle is a ZIP (stored or deflated, with nothing before its first entry, nothing after its end
+and no comment) of these files, all JSON in UTF-8 without repeated keys:
 
     manifest.json    {"format": 1, "log": str, "vkey": str, "tree_size": int, "created_at": str,
                      "span": {"start": str, "end": str}, "filter": {...}, "records": int,
                      "proven": int}; times are RFC 3339 in UTC with microseconds and Z, and so are
-                     records' timestamps: from start on, before end
+                     records' timestamps: from start on, before end. filter has any of event_type,
+                     user_id, resource, action, request_id, session_id and severity, which each
+                     record has too, and resource_prefix, with which its resource begins
     records.jsonl    a line each, ended by a line feed: {"record": str, "leaf_index": int or null,
                      "path": [64 hex digits, ...] or null}: the record's canonical JSON, and its
-                     audit path (leaf first) in the tree of tree_size; null when not sealed yet
+                     audit path (leaf first) in the tree of tree_size; null when not sealed yet.
+                     By leaf_index ascending, those without one last
     checkpoint       the signed note of tree_size; absent if tree_size is 0
-    schema.json      the JSON Schema of records; not read here
+    schema.json      the JSON Schema of records, an object; its content is not checked
     consistency.json optional: [{"first": int, "second": tree_size, "path": [hex, ...]}, ...],
     checkpoints/<first>  and the signed note of each `first`
 
-The FILE of `proof`: {"record": str, "leaf_index": int, "tree_size": int, "path": [hex, ...],
-"checkpoint": str}. That of `consistency`: {"first": int, "second": int, "path": [hex, ...],
+The FILE of `proof`: {"event_id": str, "record": str, "leaf_index": int, "tree_size": int,
+"path": [hex, ...], "checkpoint": str, "leaf_hash": optional}; event_id and leaf_hash are those of
+the record. That of `consistency`: {"first": int, "second": int, "path": [hex, ...],
 "first_checkpoint": str (empty if first is 0), "second_checkpoint": str}. "vkey" is optional in
 both; other members are ignored.
 """
@@ -69,6 +77,8 @@ MAX_RECORD_BYTES = 60_000
 MAX_LINE_BYTES = 512 * 1024
 MAX_PATH = 64
 MAX_SIGNATURES = 64
+# As many records that are not proven are named; more of them are counted.
+MAX_NAMED = 1_000
 _SHOWN = 80
 
 _ReadT = TypeVar("_ReadT")
@@ -372,6 +382,18 @@ def _from_base64(text: str) -> bytes:
 _HASH = re.compile(r"[0-9a-f]{64}")
 _MOMENT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
 
+_PREFIX = "resource_prefix"
+_FILTERS: dict[str, type[Any]] = {
+    "event_type": str,
+    "user_id": int,
+    "resource": str,
+    _PREFIX: str,
+    "action": str,
+    "request_id": str,
+    "session_id": str,
+    "severity": str,
+}
+
 
 @dataclass(frozen=True)
 class Line:
@@ -391,6 +413,7 @@ class Manifest:
     tree_size: int
     start: str
     end: str
+    filter: dict[str, Any]
     records: int
     proven: int
 
@@ -474,7 +497,6 @@ def _parse_manifest(content: bytes) -> Manifest:
     if _number(members, "format", MANIFEST) != FORMAT:
         raise RefusedError(f"{MANIFEST}: this verifier knows format {FORMAT} alone")
     _moment(members, "created_at", MANIFEST)
-    _member(members, "filter", dict, MANIFEST)
     span = _member(members, "span", dict, MANIFEST)
     return Manifest(
         log=_text(members, "log", MANIFEST),
@@ -482,9 +504,31 @@ def _parse_manifest(content: bytes) -> Manifest:
         tree_size=_number(members, "tree_size", MANIFEST),
         start=_moment(span, "start", MANIFEST),
         end=_moment(span, "end", MANIFEST),
+        filter=_filter(members),
         records=_number(members, "records", MANIFEST),
         proven=_number(members, "proven", MANIFEST),
     )
+
+
+def _filter(members: Any) -> dict[str, Any]:
+    wanted: dict[str, Any] = _member(members, "filter", dict, MANIFEST)
+    for name in wanted:
+        if name not in _FILTERS:
+            raise RefusedError(f"{MANIFEST}: this verifier knows no filter {_shown(name)}")
+        _member(wanted, name, _FILTERS[name], MANIFEST)
+    return wanted
+
+
+def _check_filter(wanted: dict[str, Any], members: Any, what: str) -> None:
+    for name, value in wanted.items():
+        if name == _PREFIX:
+            resource = members.get("resource")
+            fits = type(resource) is str and resource.startswith(value)
+        else:
+            have = members.get(name)
+            fits = type(have) is type(value) and have == value
+        if not fits:
+            raise RefusedError(f"{what}: not what the bundle's filter asks for ({name})")
 
 
 def _parse_line(content: bytes, what: str) -> Line:
@@ -539,6 +583,7 @@ class Bundle:
         for name in (MANIFEST, RECORDS, SCHEMA):
             if name not in self._entries:
                 raise RefusedError(f"{name} is missing")
+        _check_frame(archive)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
@@ -595,6 +640,28 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise RefusedError(f"{name} is too large")
 
 
+_FIRST_ENTRY, _END, _END_BYTES = b"PK\3\4", b"PK\5\6", 22
+
+_PENDING = "not sealed yet when the bundle was made"
+
+
+def _check_frame(archive: zipfile.ZipFile) -> None:
+    """Nothing stands around the archive, where a reader of ZIPs does not look."""
+    file = archive.fp
+    if file is None:
+        raise RefusedError("the bundle is closed")
+    file.seek(0)
+    first = min(entry.header_offset for entry in archive.infolist())
+    # zipfile counts from the file's start, whatever stands before the archive.
+    if first != 0 or file.read(len(_FIRST_ENTRY)) != _FIRST_ENTRY:
+        raise RefusedError("there is something before the bundle's first file")
+    file.seek(-min(_END_BYTES, file.seek(0, 2)), 2)
+    end = file.read(_END_BYTES)
+    # The last two bytes are the length of a comment.
+    if not end.startswith(_END) or not end.endswith(b"\0\0"):
+        raise RefusedError("there is something after the bundle's end")
+
+
 class _BundleCheck:
     """One pass over a bundle."""
 
@@ -606,6 +673,8 @@ class _BundleCheck:
         self.head = self._tree_head()
         self._ids: set[str] = set()
         self._indexes: set[int] = set()
+        self._pending = 0
+        self._last = -1
 
     def run(self, against: str | None, consistency: bytes | None) -> None:
         """Everything."""
@@ -614,10 +683,20 @@ class _BundleCheck:
             report.refuse("the bundle names another key than --key")
         if manifest.log != self.key.name:
             report.refuse("the bundle names another log than the key")
+        self._schema()
         self._history()
         if against is not None:
             self._kept(against, consistency)
         self._records()
+
+    def _schema(self) -> None:
+        try:
+            schema = _json(self._bundle.read(SCHEMA), SCHEMA)
+        except RefusedError as refusal:
+            self._report.refuse(str(refusal))
+            return
+        if type(schema) is not dict:
+            self._report.refuse(f"{SCHEMA} is no JSON object")
 
     def _tree_head(self) -> TreeHead:
         if self.manifest.tree_size == 0:
@@ -644,6 +723,8 @@ class _BundleCheck:
         elif proven != manifest.proven and not report.refused:
             report.refuse(f"{MANIFEST} tells of {manifest.proven} proven records, not of {proven}")
         report.proven += proven
+        if self._pending > MAX_NAMED:
+            report.tell(f"NOT PROVEN {self._pending - MAX_NAMED} more: {_PENDING}")
         if self._indexes:
             between = max(self._indexes) - min(self._indexes) + 1 - len(self._indexes)
             report.notes.append(
@@ -661,13 +742,22 @@ class _BundleCheck:
         self._ids.add(event_id)
         if not self.manifest.start <= _moment(members, "timestamp", what) < self.manifest.end:
             raise RefusedError(f"{what}: outside of the range that the bundle tells")
+        _check_filter(self.manifest.filter, members, what)
         if line.leaf_index is None:
             self._report.not_proven += 1
+            self._pending += 1
+            if self._pending <= MAX_NAMED:
+                self._report.tell(f"NOT PROVEN {_shown(event_id)}: {_PENDING}")
             return 0
         if line.leaf_index in self._indexes:
             raise RefusedError(f"{what}: its leaf is there twice")
         self._indexes.add(line.leaf_index)
         _check_inclusion(line.record, line.leaf_index, line.path, self.head, what)
+        if self._pending:
+            raise RefusedError(f"{what}: in the log, and after a record that is not")
+        if line.leaf_index < self._last:
+            raise RefusedError(f"{what}: not in the order of the log")
+        self._last = line.leaf_index
         return 1
 
     def _history(self) -> None:
@@ -768,8 +858,13 @@ def check_proof(content: bytes, key: Key | None) -> TreeHead:
     head = open_checkpoint(_text(members, "checkpoint", what), key or _own_key(members))
     if head.size != _number(members, "tree_size", what):
         raise RefusedError("the checkpoint is of another size than tree_size")
-    index = _number(members, "leaf_index", what)
-    _check_inclusion(_record(members, what), index, _path(members, what), head, "the record")
+    index, record = _number(members, "leaf_index", what), _record(members, what)
+    _check_inclusion(record, index, _path(members, what), head, "the record")
+    own_id = _text(_json(record, "the record"), "event_id", "the record")
+    if _text(members, "event_id", what) != own_id:
+        raise RefusedError(f"{what}: event_id is not the record's, {_shown(own_id)}")
+    if "leaf_hash" in members and members["leaf_hash"] != leaf_hash(record).hex():
+        raise RefusedError(f"{what}: leaf_hash is not the record's")
     return head
 
 
@@ -796,11 +891,19 @@ def _own_key(members: Any) -> Key:
 
 # The command.
 
+_UNPROVEN = """not proven by any bundle:
+  that no record of its range and filter is missing
+  that a record without a proof was not sealed yet
+  when it was made (created_at in manifest.json)
+  that schema.json, which must be a JSON object, is the schema of its records"""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; returns its exit status."""
     parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__,
+        epilog=_UNPROVEN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("what", nargs="+", metavar="BUNDLE | proof FILE | consistency FILE")
     parser.add_argument("--key", metavar="VKEY", help="the log's key")

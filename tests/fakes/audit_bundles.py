@@ -17,8 +17,10 @@ SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "ob
 Files = dict[str, bytes]
 
 
-async def write_bundle(log: MemoryLog, path: Path, history: Sequence[int] = ()) -> str:
-    """A bundle of all records of the log; returns the log's vkey."""
+async def write_bundle(
+    log: MemoryLog, path: Path, history: Sequence[int] = (), wanted: Filter | None = None
+) -> str:
+    """A bundle of all records of the log, `wanted` or not; returns the log's vkey."""
     proofs = log.proofs()
     vkey = (await proofs.key()).vkey
     try:
@@ -30,7 +32,7 @@ async def write_bundle(log: MemoryLog, path: Path, history: Sequence[int] = ()) 
         checkpoint=newest,
         created_at=log.now,
         span=Span(START, START + timedelta(days=1)),
-        filter=Filter(event_type="user_action"),
+        filter=wanted or Filter(),
     )
     placed = await proofs.place(log.records, newest) if newest else {}
     with BundleWriter(str(path), base) as writer:

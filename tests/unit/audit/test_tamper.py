@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -9,6 +10,8 @@ from contracts.audit import audit_verify as verifier
 from functions.audit.domain import checkpoint
 from functions.audit.domain.errors import EventNotFoundError, LogInconsistentError
 from functions.audit.domain.merkle import leaf_hash
+from functions.audit.domain.models import Filter
+from servicekit.clock import to_text
 from tests.fakes.audit_bundles import edit_json, edit_lines, pack, unpack, write_bundle
 from tests.fakes.audit_log import MemoryLog, MemorySigner
 
@@ -230,6 +233,12 @@ def an_invented_record(found):
     found.append({"record": record, "leaf_index": 7, "path": found[7]["path"]})
 
 
+def unplaced_first(files):
+    """A forger takes a record's proof away, and counts."""
+    edit_lines(files, lambda found: found[0].update(leaf_index=None, path=None))
+    manifest(proven=599)(files)
+
+
 BUNDLE = {
     "records, flip": record_of(100, lambda record: record.replace(b"e000100", b"e00010x")),
     "records, flip in a path": lines(lambda found: found[100]["path"].__setitem__(3, "00" * 32)),
@@ -279,6 +288,16 @@ BUNDLE = {
         "manifest.json",
         lambda members: members["span"].update(start="2026-11-25T12:00:00.200000Z"),
     ),
+    "manifest, an earlier end": lambda files: edit_json(
+        files,
+        "manifest.json",
+        lambda members: members["span"].update(end="2026-11-25T12:00:00.600000Z"),
+    ),
+    "manifest, a filter": manifest(filter={"event_type": "user_action"}),
+    "records, reorder lines": lines(lambda found: exchange(found, 100, 200)),
+    "records, reverse lines": lines(lambda found: found.reverse()),
+    "records, one without a place first": unplaced_first,
+    "schema, no object": lambda files: put(files, "schema.json", lambda _: b"true"),
     "manifest, delete": lambda files: drop(files, "manifest.json"),
     "schema, delete": lambda files: drop(files, "schema.json"),
     "a file more": lambda files: files.update(more=b""),
@@ -339,3 +358,106 @@ async def test_records_left_out_by_a_forger_who_counts_are_told_as_a_number(
     recounted(lambda found: found.pop(100))(files)
     assert verifier.main([str(pack(tmp_path / "changed.zip", files))]) == verifier.PROVEN
     assert "leaves 0 to 599 of 600; 1 between them are not in" in capsys.readouterr().out
+
+
+TERMS = {
+    "event_type": "user_action",
+    "user_id": 1,
+    "resource": "card/1",
+    "action": "move",
+    "request_id": "r",
+    "session_id": "s",
+    "severity": "low",
+}
+WHOLE = TERMS | {"resource_prefix": "card/"}
+
+
+@pytest.fixture
+async def filtered(tmp_path):
+    log = MemoryLog()
+    for event_id in ("a", "b", "young"):
+        head = {"event_id": event_id, "timestamp": to_text(log.now)}
+        log.accept(event_id, json.dumps(head | TERMS).encode())
+        if event_id == "b":
+            await log.seal()
+    path = tmp_path / "filtered.zip"
+    await write_bundle(log, path, wanted=Filter(**WHOLE))
+    return path
+
+
+async def test_a_bundle_of_what_its_filter_asks_for(filtered, capsys):
+    assert verifier.main([str(filtered)]) == verifier.NOT_PROVEN
+    assert "proven 2, not proven 1, refused 0" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", WHOLE)
+@pytest.mark.parametrize("is_sealed", [True, False])
+async def test_records_that_the_filter_does_not_ask_for(
+    filtered, name, is_sealed, tmp_path, capsys
+):
+    files = unpack(filtered)
+    changed = str(tmp_path / "changed.zip")
+    if is_sealed:
+        other = 2 if name == "user_id" else "x"
+        edit_json(files, "manifest.json", lambda found: found["filter"].update({name: other}))
+        named = "REFUSED record 2 (b): not what"
+    else:
+        # Nothing but the filter can tell that a record without a proof was changed.
+        own = "resource" if name == "resource_prefix" else name
+        edit_json(files, "manifest.json", lambda found: found.update(filter={name: WHOLE[name]}))
+
+        def change(record):
+            members = json.loads(record)
+            members[own] = True if own == "user_id" else "x"
+            return json.dumps(members).encode()
+
+        record_of(2, change)(files)
+        named = "REFUSED record 3 (young): not what"
+    assert verifier.main([str(pack(Path(changed), files))]) == verifier.REFUSED
+    assert f"{named} the bundle's filter asks for ({name})" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "moment", ["2026-11-24T12:00:00.000000Z", "2026-11-26T12:00:00.000000Z", "2026-11-25"]
+)
+async def test_a_record_without_a_proof_that_is_of_another_time(filtered, moment, tmp_path, capsys):
+    files = unpack(filtered)
+    record_of(2, lambda record: json.dumps({**json.loads(record), "timestamp": moment}).encode())(
+        files
+    )
+    assert verifier.main([str(pack(tmp_path / "changed.zip", files))]) == verifier.REFUSED
+    assert "REFUSED record 3 (young): " in capsys.readouterr().out
+
+
+async def test_the_record_that_is_out_of_order_is_named(bundle, tmp_path, capsys):
+    files = unpack(bundle[0])
+    lines(lambda found: found.insert(100, found.pop(101)))(files)
+    assert verifier.main([str(pack(tmp_path / "changed.zip", files))]) == verifier.REFUSED
+    told = [line for line in capsys.readouterr().out.splitlines() if "REFUSED" in line]
+    assert told == ["REFUSED record 102 (e000100): not in the order of the log"]
+
+
+def hidden_first(content):
+    """Another entry's bytes, so that the file begins as a ZIP does."""
+    return b"PK\3\4" + bytes(26) + content
+
+
+def commented(content):
+    return content[:-2] + b"\3\0abc"
+
+
+FRAMES = {
+    "before": lambda content: b"#!/bin/sh\n" + content,
+    "before, as an entry": hidden_first,
+    "after": lambda content: content + b"x",
+    "after, a comment": commented,
+    "after, another bundle": lambda content: content + content,
+}
+
+
+@pytest.mark.parametrize("kind", FRAMES)
+async def test_bytes_around_a_bundle(bundle, kind, capsys):
+    path, vkey = bundle
+    path.write_bytes(FRAMES[kind](path.read_bytes()))
+    assert verifier.main([str(path), "--key", vkey]) == verifier.REFUSED
+    assert "REFUSED" in capsys.readouterr().out

@@ -189,7 +189,25 @@ async def test_what_is_not_sealed_yet_is_told_and_is_no_refusal(log, tmp_path, c
     path = tmp_path / "b.zip"
     vkey = await write_bundle(log, path)
     assert verifier.main([str(path), "--key", vkey]) == verifier.NOT_PROVEN
-    assert "proven 30, not proven 1, refused 0" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "proven 30, not proven 1, refused 0" in told
+    assert "NOT PROVEN fresh: not sealed yet when the bundle was made\n" in told
+
+
+async def test_as_many_that_are_not_proven_are_named_as_can_be_read(
+    log, tmp_path, capsys, monkeypatch
+):
+    log.accept_many(5, prefix="n")
+    path = tmp_path / "b.zip"
+    await write_bundle(log, path)
+    for limit, more in ((5, []), (3, ["2 more"]), (0, ["5 more"])):
+        monkeypatch.setattr(verifier, "MAX_NAMED", limit)
+        assert verifier.main([str(path)]) == verifier.NOT_PROVEN
+        told = [line for line in capsys.readouterr().out.splitlines() if "NOT PROVEN" in line]
+        named = [*(f"n{number:06}" for number in range(limit)), *more]
+        assert told == [
+            f"NOT PROVEN {name}: not sealed yet when the bundle was made" for name in named
+        ]
 
 
 async def test_bundles_of_an_empty_log_and_without_records(tmp_path, capsys):
@@ -295,6 +313,8 @@ async def test_single_proofs(log, tmp_path, capsys):
 
     assert run("proof", answer, "--key", vkey) == verifier.PROVEN
     assert run("proof", answer | {"vkey": vkey}) == verifier.PROVEN
+    hashed = {"leaf_hash": proof.leaf_hash.hex()}
+    assert run("proof", answer | hashed, "--key", vkey) == verifier.PROVEN
     assert run("proof", answer) == verifier.UNUSABLE
     for change in (
         {"record": answer["record"] + " "},
@@ -309,8 +329,14 @@ async def test_single_proofs(log, tmp_path, capsys):
         {"record": "\ud800"},
         {"record": "x" * 60_001},
         {"record": None},
+        {"event_id": "e000008"},
+        {"event_id": None},
+        {"leaf_hash": "00" * 32},
+        {"leaf_hash": None},
     ):
         assert run("proof", answer | change, "--key", vkey) == verifier.REFUSED
+    unnamed = {name: value for name, value in answer.items() if name != "event_id"}
+    assert run("proof", unnamed, "--key", vkey) == verifier.REFUSED
     assert run("proof", [], "--key", vkey) == verifier.REFUSED
 
     answer = as_answer(await proofs.consistency(20, 30))
@@ -353,7 +379,9 @@ async def test_input_that_cannot_be_used(bundle, tmp_path, capsys):
     with pytest.raises(SystemExit) as caught:
         verifier.main(["--help"])
     assert caught.value.code == 0
-    assert "Exit status" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "Exit status" in told
+    assert "not proven by any bundle:\n  that no record" in told
 
 
 def whole(name, content):
@@ -398,6 +426,11 @@ MALFORMED = {
     "line with half a surrogate": first_line(b'{"record":"\\ud800","leaf_index":null,"path":null}'),
     "line of great length": first_line(b" " * 600_000),
     "line that is empty": first_line(b""),
+    "filter a list": member("manifest.json", "filter", []),
+    "filter of tomorrow": member("manifest.json", "filter", {"colour": "red"}),
+    "filter of a wrong type": member("manifest.json", "filter", {"user_id": "1"}),
+    "schema no JSON": whole("schema.json", b"x"),
+    "schema a list": whole("schema.json", b"[]"),
     "consistency a map": whole("consistency.json", b"{}"),
     "consistency of nothing": whole("consistency.json", b"[1]"),
     "checkpoint no UTF-8": whole("checkpoint", b"\xff"),
