@@ -164,7 +164,7 @@ def archiver_from_environment() -> Archive:
     """The archiver's dependencies. Raises `SettingsError`."""
     settings = ArchiverSettings.from_environment()
     _configure_logging(settings)
-    return Archive(Archiver(FirehoseArchive(settings.delivery_stream)))
+    return Archive(Archiver(FirehoseArchive(settings.delivery_stream), _metrics(settings)))
 
 
 def watcher_from_environment() -> Watch:

@@ -332,7 +332,8 @@ class AuditStack(EnvironmentStack):
                     sid="Archive",
                     actions=["firehose:PutRecordBatch"],
                     resources=[self._delivery.arn],
-                )
+                ),
+                self._metrics(),
             ],
             failures=Reason.STREAMED_FROM_TABLE,
         )

@@ -4,6 +4,7 @@
 | --- | --- |
 | records-overwritten | a put replaced a stored record, which IAM cannot forbid |
 | records-removed | a record was removed, and not by its expiry |
+| records-malformed | an item was put that holds no record: the archive lacks it |
 | log-forks | the sealer found evidence that contradicts what it was about to write |
 | proofs-refused | a proof was made that its own check refuses |
 | sealing-late | a record has waited an hour for the log |
@@ -45,6 +46,7 @@ def _forbidden(namespace: str) -> Iterator[Alarm]:
     for name, metric, says in (
         ("records-overwritten", "RecordsOverwritten", "A stored audit record was overwritten."),
         ("records-removed", "RecordsRemoved", "An audit record was removed before its expiry."),
+        ("records-malformed", "RecordsMalformed", "The record table got an item without a record."),
         ("log-forks", "LogForks", "The evidence in the bucket contradicts the ledger."),
         ("proofs-refused", "ProofsRefused", "A proof did not pass its own check."),
     ):

@@ -344,7 +344,13 @@ def test_every_failure_queue_has_an_alarm(templates):
     assert watched == {name for name in names if name.endswith(("-dlq", "-failures"))}
 
 
-NEVER = ("records-overwritten", "records-removed", "log-forks", "proofs-refused")
+NEVER = (
+    "records-overwritten",
+    "records-removed",
+    "records-malformed",
+    "log-forks",
+    "proofs-refused",
+)
 
 
 def test_alarms_tell_the_environments_topic(templates):

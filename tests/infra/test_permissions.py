@@ -49,7 +49,7 @@ AUDIT = {
         | s3("GetObject", "ListBucket", "PutObject")
         | {"kms:GetPublicKey", "kms:Sign"}
         | METRICS,
-        "archiver": STREAM | FAILURES | {"firehose:PutRecordBatch"},
+        "archiver": STREAM | FAILURES | METRICS | {"firehose:PutRecordBatch"},
         "watcher": STREAM | FAILURES | METRICS,
         "cold": s3("GetObject", "ListBucket"),
         "exporter": READING
