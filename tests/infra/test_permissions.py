@@ -67,7 +67,7 @@ AUDIT = {
         | QUEUE
         | {"athena:GetQueryExecution", "athena:StartQueryExecution", "kms:GetPublicKey"}
         | {"glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"},
-        "reconciler": dynamodb("GetItem", "PutItem", "Query") | METRICS,
+        "reconciler": dynamodb("BatchGetItem", "GetItem", "PutItem", "Query") | METRICS,
     }.items()
 } | {
     "audit-sealer-schedule": {"lambda:InvokeFunction"},
