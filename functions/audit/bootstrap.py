@@ -49,6 +49,7 @@ from functions.audit.domain.query import QueryService
 from functions.audit.domain.reconciliation import Reconciler, ReconciliationService
 from functions.audit.domain.sealing import Sealer
 from functions.audit.domain.stats import StatsService
+from functions.audit.domain.unsealed import UnsealedSearch
 from functions.audit.domain.watch import Watcher
 from functions.audit.settings import (
     ArchiverSettings,
@@ -164,7 +165,7 @@ def archiver_from_environment() -> Archive:
     """The archiver's dependencies. Raises `SettingsError`."""
     settings = ArchiverSettings.from_environment()
     _configure_logging(settings)
-    return Archive(Archiver(FirehoseArchive(settings.delivery_stream)))
+    return Archive(Archiver(FirehoseArchive(settings.delivery_stream), _metrics(settings)))
 
 
 def watcher_from_environment() -> Watch:
@@ -215,12 +216,16 @@ def exporter_from_environment() -> Export:
 
 
 def reconciler_from_environment() -> Reconcile:
-    """The dependencies of the search for gaps. Raises `SettingsError`."""
+    """The dependencies of the scheduled searches. Raises `SettingsError`."""
     settings = ReconcilerSettings.from_environment()
     _configure_logging(settings)
     ledger = DynamoTable(settings.ledger_table)
     records = DynamoRecordReader(DynamoTable(settings.records_table), ledger, utc_now)
-    return Reconcile(Reconciler(records, DynamoProducers(ledger), _metrics(settings)))
+    metrics = _metrics(settings)
+    return Reconcile(
+        Reconciler(records, DynamoProducers(ledger), metrics),
+        UnsealedSearch(records, DynamoLedger(ledger), metrics),
+    )
 
 
 def _ingest_service() -> IngestService:

@@ -70,6 +70,7 @@ _TERMS = (
 )
 _RECORD_INDEXES = (*[_TERMS] * 9, ("accepted_at",))
 _PRODUCER_INDEX = "gsi10"
+_TIME_INDEX = "gsi1"
 _EXPORTS = ("EXPORT#*",)
 _PRODUCER_ITEMS = ("PRODUCERS",)
 _REPORTED = ("PENDING#*", *_PRODUCER_ITEMS)
@@ -332,7 +333,8 @@ class AuditStack(EnvironmentStack):
                     sid="Archive",
                     actions=["firehose:PutRecordBatch"],
                     resources=[self._delivery.arn],
-                )
+                ),
+                self._metrics(),
             ],
             failures=Reason.STREAMED_FROM_TABLE,
         )
@@ -538,8 +540,9 @@ class AuditStack(EnvironmentStack):
 
     def _reconciling(self) -> list[iam.PolicyStatement]:
         return [
-            queries("Sequences", self._records, _PRODUCER_INDEX),
-            items("Ledger", self._ledger.table, ("GetItem", "Query")),
+            items("Records", self._records.table, ("BatchGetItem",)),
+            queries("Sequences", self._records, _TIME_INDEX, _PRODUCER_INDEX),
+            items("Ledger", self._ledger.table, ("BatchGetItem", "GetItem", "Query")),
             items(
                 "Producers",
                 self._ledger.table,

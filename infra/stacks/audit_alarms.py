@@ -4,11 +4,13 @@
 | --- | --- |
 | records-overwritten | a put replaced a stored record, which IAM cannot forbid |
 | records-removed | a record was removed, and not by its expiry |
+| records-malformed | an item was put that holds no record: the archive lacks it |
 | log-forks | the sealer found evidence that contradicts what it was about to write |
 | proofs-refused | a proof was made that its own check refuses |
 | sealing-late | a record has waited an hour for the log |
 | sealing-stopped | a record has waited a day, or the sealer has said nothing for 15 minutes |
 | gaps | a producer's sequence lacks a number: an operation was done and its record was lost |
+| unsealed | a record is an hour old and not in the log: its marker is lost, or it never had one |
 | archive-behind | the archiver reads changes of 15 minutes ago |
 | delivery-late, delivery-stopped | what Firehose holds is an hour, a day old |
 | delivery-refused | Firehose could not convert a record, which the archive then lacks |
@@ -45,6 +47,7 @@ def _forbidden(namespace: str) -> Iterator[Alarm]:
     for name, metric, says in (
         ("records-overwritten", "RecordsOverwritten", "A stored audit record was overwritten."),
         ("records-removed", "RecordsRemoved", "An audit record was removed before its expiry."),
+        ("records-malformed", "RecordsMalformed", "The record table got an item without a record."),
         ("log-forks", "LogForks", "The evidence in the bucket contradicts the ledger."),
         ("proofs-refused", "ProofsRefused", "A proof did not pass its own check."),
     ):
@@ -57,16 +60,28 @@ def _forbidden(namespace: str) -> Iterator[Alarm]:
             statistic="Sum",
             final=True,
         )
-    yield Alarm(
-        name="gaps",
-        says="A producer's sequence has a gap: GET /api/v1/reconciliation names it.",
-        namespace=namespace,
-        metric="Gaps",
-        above=0,
-        statistic="Sum",
-        # The reconciler tells every five minutes: one of its runs is always in the period.
-        minutes=10,
-    )
+    for name, metric, says in (
+        (
+            "gaps",
+            "Gaps",
+            "A producer's sequence has a gap: GET /api/v1/reconciliation names it.",
+        ),
+        (
+            "unsealed",
+            "UnsealedRecords",
+            "An audit record of an hour ago is not in the log: the reconciler's log names it.",
+        ),
+    ):
+        yield Alarm(
+            name=name,
+            says=says,
+            namespace=namespace,
+            metric=metric,
+            above=0,
+            statistic="Sum",
+            # The reconciler tells every five minutes: one of its runs is always in the period.
+            minutes=10,
+        )
 
 
 def _sealing(namespace: str) -> Iterator[Alarm]:

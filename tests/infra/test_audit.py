@@ -38,20 +38,23 @@ def test_only_ingest_and_intake_put_into_the_record_table(templates):
 
 def test_nobody_changes_or_removes_a_record(templates):
     known = list(on_records(templates))
-    assert {role for role, _ in known} == {"ingest", "intake", "query", "exporter"}
+    assert {role for role, _ in known} == {"ingest", "intake", "query", "exporter", "reconciler"}
     for role, actions in known:
         changing = {"UpdateItem", "DeleteItem", "BatchWriteItem", "PartiQLUpdate", "PartiQLDelete"}
         assert not actions & {f"dynamodb:{action}" for action in changing}, role
 
 
-def test_the_reconciler_reads_one_index_of_the_records(templates):
-    (resource,) = [
-        json.dumps(statement["Resource"])
+def test_the_reconciler_reads_records_by_two_indexes(templates):
+    found = {
+        action: json.dumps(statement["Resource"])
         for role, statement in statements(templates)
         if role.endswith("-audit-reconciler") and RECORDS in json.dumps(statement["Resource"])
-    ]
-    assert resource.count("/index/") == 1
-    assert f"/index/{keys.INDEXES[keys.PRODUCER]}" in resource
+        for action in as_list(statement["Action"])
+    }
+    assert set(found) == {"dynamodb:BatchGetItem", "dynamodb:Query"}
+    assert found["dynamodb:Query"].count("/index/") == 2
+    for kind in (keys.TIME, keys.PRODUCER):
+        assert f'/index/{keys.INDEXES[kind]}"' in found["dynamodb:Query"]
 
 
 def test_the_record_tables_changes_are_told_with_both_images(templates):
@@ -344,7 +347,13 @@ def test_every_failure_queue_has_an_alarm(templates):
     assert watched == {name for name in names if name.endswith(("-dlq", "-failures"))}
 
 
-NEVER = ("records-overwritten", "records-removed", "log-forks", "proofs-refused")
+NEVER = (
+    "records-overwritten",
+    "records-removed",
+    "records-malformed",
+    "log-forks",
+    "proofs-refused",
+)
 
 
 def test_alarms_tell_the_environments_topic(templates):
@@ -360,7 +369,7 @@ def test_alarms_tell_the_environments_topic(templates):
 
 def test_what_must_never_happen_raises_an_alarm_at_once(templates):
     found = alarms(templates)
-    for name in (*NEVER, "gaps"):
+    for name in (*NEVER, "gaps", "unsealed"):
         alarm = found[name]
         assert (alarm["Threshold"], alarm["Statistic"]) == (0, "Sum")
         assert alarm["EvaluationPeriods"] == 1
@@ -376,16 +385,17 @@ def test_what_must_never_happen_is_not_taken_back(templates):
         assert "OKActions" not in found[name]
 
 
-def test_the_alarm_of_gaps_lasts_from_one_search_to_the_next(templates):
-    gaps = alarms(templates)["gaps"]
+@pytest.mark.parametrize("name", ["gaps", "unsealed"])
+def test_the_alarm_of_a_search_lasts_from_one_to_the_next(templates, name):
+    alarm = alarms(templates)[name]
     (search,) = [
         resource["Properties"]["ScheduleExpression"]
         for resource in templates.resources("AWS::Scheduler::Schedule", "audit").values()
         if resource["Properties"]["Name"].endswith("-reconciler-schedule")
     ]
     assert search == "rate(5 minutes)"
-    assert gaps["Period"] == 2 * 5 * 60
-    assert gaps["OKActions"]
+    assert alarm["Period"] == 2 * 5 * 60
+    assert alarm["OKActions"]
 
 
 def test_a_sealer_that_stopped_raises_an_alarm(templates):

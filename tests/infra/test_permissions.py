@@ -49,7 +49,7 @@ AUDIT = {
         | s3("GetObject", "ListBucket", "PutObject")
         | {"kms:GetPublicKey", "kms:Sign"}
         | METRICS,
-        "archiver": STREAM | FAILURES | {"firehose:PutRecordBatch"},
+        "archiver": STREAM | FAILURES | METRICS | {"firehose:PutRecordBatch"},
         "watcher": STREAM | FAILURES | METRICS,
         "cold": s3("GetObject", "ListBucket"),
         "exporter": READING
@@ -67,7 +67,7 @@ AUDIT = {
         | QUEUE
         | {"athena:GetQueryExecution", "athena:StartQueryExecution", "kms:GetPublicKey"}
         | {"glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"},
-        "reconciler": dynamodb("GetItem", "PutItem", "Query") | METRICS,
+        "reconciler": dynamodb("BatchGetItem", "GetItem", "PutItem", "Query") | METRICS,
     }.items()
 } | {
     "audit-sealer-schedule": {"lambda:InvokeFunction"},

@@ -13,12 +13,13 @@ from functions.audit.adapters.duckdb_store import DuckdbStore
 from functions.audit.adapters.export_files import S3ExportFiles
 from functions.audit.adapters.firehose import FirehoseArchive
 from functions.audit.adapters.queues import SqsExportQueue
-from functions.audit.domain.archive import Archiver
+from functions.audit.domain.archive import Archiver, Insertion
 from functions.audit.domain.errors import ArchiveUnavailableError
 from functions.audit.domain.models import Filter, Span
 from servicekit.errors import StoreUnavailableError
 from servicekit.metrics import CloudWatchMetrics
 from tests.fakes.archive_bucket import parquet
+from tests.fakes.audit_log import MemoryMetrics
 from tests.fakes.audit_reading import entry
 
 pytestmark = pytest.mark.anyio
@@ -108,7 +109,8 @@ async def test_rows_reach_the_delivery_stream_as_lines(aws):
         },
     )
     records = [entry(f"e{n}", DAY).record for n in range(3)]
-    assert await Archiver(FirehoseArchive("archive")).archive(records) == 1
+    insertions = [Insertion("EVENT#e", record) for record in records]
+    assert await Archiver(FirehoseArchive("archive"), MemoryMetrics()).archive(insertions) == 1
     (delivered,) = s3.list_objects_v2(Bucket="archive")["Contents"]
     lines = s3.get_object(Bucket="archive", Key=delivered["Key"])["Body"].read().splitlines()
     assert [json.loads(line)["record"].encode() for line in lines] == records

@@ -16,6 +16,7 @@ from functions.audit.domain.proofs import ProofService
 from functions.audit.domain.query import QueryService
 from functions.audit.domain.reconciliation import Reconciler, ReconciliationService
 from functions.audit.domain.stats import StatsService
+from functions.audit.domain.unsealed import UnsealedSearch
 from functions.audit.domain.watch import Watcher
 
 
@@ -94,6 +95,7 @@ class Seal:
 
 @dataclass(frozen=True, slots=True)
 class Reconcile:
-    """What the search for gaps needs."""
+    """What the searches for gaps and for records outside of the log need."""
 
     service: Reconciler
+    unsealed: UnsealedSearch

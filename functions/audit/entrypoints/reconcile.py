@@ -1,4 +1,4 @@
-"""Lambda handler that looks for gaps in what producers report, on a schedule."""
+"""Lambda handler that looks, on a schedule, for what is missing: reports, and places in the log."""
 
 from __future__ import annotations
 
@@ -12,5 +12,6 @@ _runner = asyncio.Runner()
 
 
 def handler(_event: object, _context: object) -> dict[str, int]:
-    """The number of gaps that are older than their grace period."""
-    return {"gaps": _runner.run(_dependencies.service.run())}
+    """The number of gaps that are older than their grace period, and of unsealed records."""
+    gaps = _runner.run(_dependencies.service.run())
+    return {"gaps": gaps, "unsealed": _runner.run(_dependencies.unsealed.run())}

@@ -6,6 +6,7 @@ import base64
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from functions.audit.domain.archive import Insertion
 from functions.audit.domain.watch import Change
 
 _TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
@@ -15,21 +16,14 @@ _TTL = {"type": "Service", "principalId": "dynamodb.amazonaws.com"}
 StreamEvent = Mapping[str, Any]
 
 
-def inserted(event: StreamEvent) -> list[bytes]:
-    """The canonical bytes of the records that were stored, in the stream's order.
-
-    Raises `ValueError` for an item without them: no item of that table lacks them.
-    """
-    images = (
-        change["dynamodb"]["NewImage"]
+def inserted(event: StreamEvent) -> list[Insertion]:
+    """What was stored, in the stream's order, with the canonical bytes of each record."""
+    return [
+        Insertion(str(data["Keys"]["pk"]["S"]), _record(data["NewImage"]))
         for change in event["Records"]
         if change["eventName"] == "INSERT"
-    )
-    records = [_record(image) for image in images]
-    found = [record for record in records if record is not None]
-    if len(found) < len(records):
-        raise ValueError("an item of the record table holds no record")
-    return found
+        for data in (change["dynamodb"],)
+    ]
 
 
 def changed(event: StreamEvent) -> list[Change]:

@@ -2,13 +2,22 @@
 
 import base64
 import json
+import logging
 from datetime import timedelta
 
 import pytest
 
-from functions.audit.domain.archive import COLUMNS, MAX_DELIVERY_BYTES, Archiver, pack, row
+from functions.audit.domain.archive import (
+    COLUMNS,
+    MAX_DELIVERY_BYTES,
+    Archiver,
+    Insertion,
+    pack,
+    row,
+)
 from functions.audit.domain.errors import ArchiveUnavailableError
 from functions.audit.routes.stream import inserted
+from tests.fakes.audit_log import MemoryMetrics
 from tests.fakes.audit_reading import NOW, entry
 
 pytestmark = pytest.mark.anyio
@@ -33,6 +42,10 @@ class RefusingArchive:
 class Pauses(list):
     async def __call__(self, seconds):
         self.append(seconds)
+
+
+def put(*records: bytes | None) -> list[Insertion]:
+    return [Insertion(f"EVENT#i{n}", record) for n, record in enumerate(records)]
 
 
 def test_a_row_holds_what_is_searched_and_the_bytes_themselves():
@@ -97,26 +110,28 @@ def test_a_row_that_fits_nowhere_is_an_error():
 async def test_what_is_refused_is_tried_again_and_nothing_else_is():
     pauses = Pauses()
     archive = RefusingArchive([0, 2], [1], [])
+    metrics = MemoryMetrics()
     records = [entry(f"e{n}", NOW, metadata={"n": "y" * 40_000}).record for n in range(80)]
-    sent = await Archiver(archive, pauses).archive(records)
+    sent = await Archiver(archive, metrics, pauses).archive(put(*records))
     assert sent == 4
     assert [len(call) for call in archive.calls] == [4, 2, 1]
     assert archive.calls[1] == [archive.calls[0][0], archive.calls[0][2]]
     assert sorted(archive.taken) == sorted(archive.calls[0])
     assert len(pauses) == 2
     assert all(pause >= 0 for pause in pauses)
+    assert metrics.values == []
 
 
 async def test_what_is_refused_for_good_fails_the_batch():
     archive = RefusingArchive([0])
     with pytest.raises(ArchiveUnavailableError):
-        await Archiver(archive, Pauses()).archive([entry("e1", NOW).record])
+        await Archiver(archive, MemoryMetrics(), Pauses()).archive(put(entry("e1", NOW).record))
     assert len(archive.calls) == 5
 
 
 async def test_nothing_to_archive_calls_nobody():
     archive = RefusingArchive([])
-    assert await Archiver(archive, Pauses()).archive([]) == 0
+    assert await Archiver(archive, MemoryMetrics(), Pauses()).archive([]) == 0
     assert archive.calls == []
 
 
@@ -141,9 +156,70 @@ def test_only_insertions_are_archived():
             _change("INSERT", NewImage=_image(second)),
         ]
     }
-    assert inserted(event) == [first, second]
+    assert inserted(event) == [Insertion("EVENT#e1", first), Insertion("EVENT#e1", second)]
 
 
-def test_an_item_without_a_record_fails_the_batch():
-    with pytest.raises(ValueError, match="no record"):
-        inserted({"Records": [_change("INSERT", NewImage={"other": {"S": "x"}})]})
+@pytest.mark.parametrize("image", [{"other": {"S": "x"}}, {"record": {"S": "{}"}}])
+def test_an_item_without_a_record_is_told_apart(image):
+    event = {"Records": [_change("INSERT", NewImage=image)]}
+    assert inserted(event) == [Insertion("EVENT#e1", None)]
+
+
+def _altered(**values) -> bytes:
+    return json.dumps(json.loads(entry("e1", NOW).record) | values).encode()
+
+
+@pytest.mark.parametrize(
+    "malformed",
+    [
+        None,
+        b"",
+        b"\xff\xfe",
+        b"no json",
+        b"[]",
+        b"{}",
+        b"[" * 100_000,
+        '{"event_id":"e1"}'.encode("utf-16"),
+        _altered(event_id=1),
+        _altered(user_id="3"),
+        _altered(user_id=True),
+        _altered(user_id=2**63),
+        _altered(sequence=1.5),
+        _altered(action="\ud800"),
+        _altered(action='"' * 180_000),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+async def test_what_is_no_record_is_left_out_and_counted(malformed, caplog):
+    archive, metrics = RefusingArchive([]), MemoryMetrics()
+    first, last = (entry(f"e{n}", NOW).record for n in range(2))
+    with caplog.at_level(logging.ERROR):
+        await Archiver(archive, metrics, Pauses()).archive(put(first, malformed, last))
+    assert archive.taken == [row(first) + row(last)]
+    assert metrics.values == [{"RecordsMalformed": 1.0}]
+    (line,) = caplog.records
+    assert (line.items, line.keys) == (1, ["EVENT#i1"])
+
+
+async def test_what_is_told_of_malformed_items_is_bounded(caplog):
+    metrics = MemoryMetrics()
+    with caplog.at_level(logging.ERROR):
+        await Archiver(RefusingArchive([]), metrics).archive(
+            [Insertion(f"{n}{'x' * 2_000}", None) for n in range(1_000)]
+        )
+    (line,) = caplog.records
+    assert line.items == 1_000
+    assert [len(key) for key in line.keys] == [200] * 20
+    assert metrics.values == [{"RecordsMalformed": 1000.0}]
+
+
+async def test_a_metric_that_is_lost_fails_the_batch_after_the_records_are_archived():
+    class Lost:
+        async def put(self, values):
+            raise OSError
+
+    archive = RefusingArchive([])
+    record = entry("e1", NOW).record
+    with pytest.raises(OSError):
+        await Archiver(archive, Lost(), Pauses()).archive(put(None, record))
+    assert archive.taken == [row(record)]

@@ -4,8 +4,9 @@ import pytest
 from botocore.exceptions import ClientError, EndpointConnectionError
 
 from functions.audit.adapters.firehose import MAX_BYTES, FirehoseArchive
-from functions.audit.domain.archive import Archiver
+from functions.audit.domain.archive import Archiver, Insertion
 from functions.audit.domain.errors import ArchiveUnavailableError
+from tests.fakes.audit_log import MemoryMetrics
 from tests.fakes.audit_reading import NOW, entry
 
 pytestmark = pytest.mark.anyio
@@ -68,7 +69,11 @@ async def test_a_call_is_full_to_the_byte(sizes, calls):
 
 
 async def test_what_firehose_refuses_comes_again_until_it_is_taken():
-    rows = [entry(f"e{n}", NOW, metadata={"n": "y" * 40_000}).record for n in range(80)]
+    rows = [
+        Insertion(f"EVENT#e{n}", entry(f"e{n}", NOW, metadata={"n": "y" * 40_000}).record)
+        for n in range(80)
+    ]
+    metrics = MemoryMetrics()
     client = Firehose()
 
     async def no_pause(_seconds):
@@ -76,9 +81,9 @@ async def test_what_firehose_refuses_comes_again_until_it_is_taken():
 
     archive = FirehoseArchive("stream", lambda: client)
     probe = Firehose()
-    await Archiver(FirehoseArchive("stream", lambda: probe), no_pause).archive(rows)
+    await Archiver(FirehoseArchive("stream", lambda: probe), metrics, no_pause).archive(rows)
     client.refuse = [probe.calls[0][1], probe.calls[0][3]]
-    await Archiver(archive, no_pause).archive(rows)
+    await Archiver(archive, metrics, no_pause).archive(rows)
     assert [len(call) for call in client.calls] == [4, 2]
     assert client.calls[1] == [client.calls[0][1], client.calls[0][3]]
 
