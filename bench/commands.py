@@ -45,7 +45,7 @@ def measure_synth() -> Iterator[Figure]:
 def measure_unit() -> Iterator[Figure]:
     """The tests that need neither network nor cloud."""
     command = [sys.executable, "-m", "pytest", "tests/unit", "tests/contract", "tests/architecture"]
-    yield Figure("unit, contract and architecture tests", _seconds(command), "s", 20)
+    yield Figure("unit, contract and architecture tests", _seconds(command), "s", 90)
 
 
 def measure_up() -> Iterator[Figure]:
