@@ -320,6 +320,14 @@ async def test_a_page_stays_below_what_a_function_can_answer(sink):
     assert len(await sink.walk(limit=100)) == 80
 
 
+async def test_an_item_that_is_no_record_hides_none(sink):
+    await sink.writer.append([entry(1), entry(2)])
+    forged = sink.writer.item(entry(3))
+    del forged["fingerprint"]
+    await sink.records.write_batch(puts=[forged])
+    assert await sink.found() == ["e-00002", "e-00001"]
+
+
 async def test_long_names_make_no_key_too_long(sink):
     long = "project/" + "é" * 1_500
     await sink.writer.append([entry(1, resource=long, action="a" * 1_500)])

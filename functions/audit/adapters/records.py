@@ -15,7 +15,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping, Sequence
+import logging
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -51,6 +52,7 @@ FRESH_SECONDS = 3
 """How long a record is also found by its marker: longer than an index takes to show it, and than
 the sealer leaves a marker alone."""
 
+_logger = logging.getLogger(__name__)
 _PAIRS = TRANSACTION_SIZE // 2
 # A transaction has at most 4 MB; what an item has beside its record is far below the rest.
 _TRANSACTION_BYTES = 3_000_000
@@ -157,7 +159,7 @@ class DynamoRecordReader:
         """See `ports.RecordReader`."""
         wanted = list(dict.fromkeys(event_ids))
         items = await self._records.get_batch([keys.record_key(event_id) for event_id in wanted])
-        found = {entry.event_id: entry for entry in map(_entry_from, items)}
+        found = {entry.event_id: entry for entry in _entries(items)}
         return [found[event_id] for event_id in wanted if event_id in found]
 
     async def find(
@@ -205,6 +207,15 @@ class DynamoRecordReader:
         if upper <= to_text(since):
             return []
         return await self._markers.newest(wanted, since, keys.just_below(upper), limit + 1)
+
+
+def _entries(items: Iterable[Mapping[str, Any]]) -> Iterator[Entry]:
+    """The records among items. Whatever else somebody put there hides none of them."""
+    for item in items:
+        try:
+            yield _entry_from(item)
+        except (KeyError, TypeError, ValueError):
+            _logger.exception("an item is no record", extra={"key": str(item["pk"])[:200]})
 
 
 def _entry_from(item: Mapping[str, Any]) -> Entry:
