@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+from botocore.config import Config
 from botocore.session import get_session
 
 _START_SECONDS = 60.0
@@ -56,6 +57,8 @@ def client(service: str, endpoint: str) -> Any:
         region_name="us-east-1",
         aws_access_key_id="test",
         aws_secret_access_key="test",
+        # As many as a table has worker threads, twice: two tables share it.
+        config=Config(max_pool_connections=32),
     )
 
 
