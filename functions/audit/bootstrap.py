@@ -19,6 +19,7 @@ from functions.audit.adapters.producers import DynamoProducers
 from functions.audit.adapters.queues import SqsExportQueue, SqsIntakeQueue
 from functions.audit.adapters.records import DynamoRecordReader, DynamoRecordWriter
 from functions.audit.adapters.sealer_function import SealerFunction
+from functions.audit.adapters.search_state import DynamoSearchState
 from functions.audit.adapters.signer import KmsSigner
 from functions.audit.adapters.subject_keys import DynamoSubjectKeys
 from functions.audit.adapters.wrapping import KmsWrapping
@@ -224,7 +225,9 @@ def reconciler_from_environment() -> Reconcile:
     metrics = _metrics(settings)
     return Reconcile(
         Reconciler(records, DynamoProducers(ledger), metrics),
-        UnsealedSearch(records, DynamoLedger(ledger), metrics),
+        UnsealedSearch(
+            records, DynamoLedger(ledger), DynamoSearchState(ledger), metrics, settings.hot_days
+        ),
     )
 
 

@@ -100,8 +100,5 @@ class ExporterSettings(LogSettings, RecordsSettings):
     glue_table: str = Field(min_length=1)
 
 
-class ReconcilerSettings(BaseSettings):
-    """Of the function that looks for gaps."""
-
-    records_table: str = Field(min_length=1)
-    ledger_table: str = Field(min_length=1)
+class ReconcilerSettings(RecordsSettings):
+    """Of the function that looks for gaps, and for records outside of the log."""

@@ -73,6 +73,7 @@ _PRODUCER_INDEX = "gsi10"
 _TIME_INDEX = "gsi1"
 _EXPORTS = ("EXPORT#*",)
 _PRODUCER_ITEMS = ("PRODUCERS",)
+_SEARCHED_ITEM = ("SEARCHED",)
 _REPORTED = ("PENDING#*", *_PRODUCER_ITEMS)
 
 _COLUMNS: Mapping[str, str] = {
@@ -351,7 +352,7 @@ class AuditStack(EnvironmentStack):
         self._reconciler = self._function(
             "reconciler",
             "reconcile",
-            self._tables_alone(),
+            self._stored(),
             self._reconciling(),
             failures=Reason.SCHEDULED,
         )
@@ -400,14 +401,12 @@ class AuditStack(EnvironmentStack):
 
     # What the functions read: the fields of functions/audit/settings.py.
 
-    def _tables_alone(self) -> dict[str, str]:
+    def _stored(self) -> dict[str, str]:
         return {
             "RECORDS_TABLE": self._records.table.table_name,
             "LEDGER_TABLE": self._ledger.table.table_name,
+            "HOT_DAYS": str(self._settings.audit_hot_days),
         }
-
-    def _stored(self) -> dict[str, str]:
-        return self._tables_alone() | {"HOT_DAYS": str(self._settings.audit_hot_days)}
 
     def _personal(self) -> dict[str, str]:
         return {
@@ -544,10 +543,10 @@ class AuditStack(EnvironmentStack):
             queries("Sequences", self._records, _TIME_INDEX, _PRODUCER_INDEX),
             items("Ledger", self._ledger.table, ("BatchGetItem", "GetItem", "Query")),
             items(
-                "Producers",
+                "States",
                 self._ledger.table,
                 ("PutItem",),
-                partitions=_PRODUCER_ITEMS,
+                partitions=(*_PRODUCER_ITEMS, *_SEARCHED_ITEM),
             ),
             self._metrics(),
         ]

@@ -11,6 +11,7 @@
 | sealing-stopped | a record has waited a day, or the sealer has said nothing for 15 minutes |
 | gaps | a producer's sequence lacks a number: an operation was done and its record was lost |
 | unsealed | a record is an hour old and not in the log: its marker is lost, or it never had one |
+| search-late | the search for those is 6 hours behind, or has said nothing for 30 minutes |
 | archive-behind | the archiver reads changes of 15 minutes ago |
 | delivery-late, delivery-stopped | what Firehose holds is an hour, a day old |
 | delivery-refused | Firehose could not convert a record, which the archive then lacks |
@@ -24,6 +25,8 @@ from infra.constructs.work_queue import FailureQueue
 
 _HOUR = 3600.0
 _DAY = 24 * _HOUR
+# An hour is left alone in any case: a record that waits for a day is told of well before.
+_SEARCH_LATE = 6 * _HOUR
 
 
 def alarms(
@@ -33,9 +36,10 @@ def alarms(
     delivery_stream: str,
     failures: Sequence[FailureQueue],
 ) -> list[Alarm]:
-    """All of them; the sealer puts OldestPendingSeconds at each of its runs."""
+    """All of them; sealer and reconciler put their ages at each of their runs."""
     return [
         *_forbidden(namespace),
+        *_searches(namespace),
         *_sealing(namespace),
         *_archiving(archiver, delivery_stream),
         *(_left(queue.name) for queue in failures),
@@ -60,16 +64,23 @@ def _forbidden(namespace: str) -> Iterator[Alarm]:
             statistic="Sum",
             final=True,
         )
-    for name, metric, says in (
+
+
+def _searches(namespace: str) -> Iterator[Alarm]:
+    """What the reconciler looks for. It runs every five minutes: one run is in every period."""
+    for name, metric, says, final in (
         (
             "gaps",
             "Gaps",
             "A producer's sequence has a gap: GET /api/v1/reconciliation names it.",
+            False,
         ),
         (
             "unsealed",
             "UnsealedRecords",
             "An audit record of an hour ago is not in the log: the reconciler's log names it.",
+            # Each is told once, so that silence afterwards does not say that it was sealed.
+            True,
         ),
     ):
         yield Alarm(
@@ -79,9 +90,20 @@ def _forbidden(namespace: str) -> Iterator[Alarm]:
             metric=metric,
             above=0,
             statistic="Sum",
-            # The reconciler tells every five minutes: one of its runs is always in the period.
             minutes=10,
+            final=final,
         )
+    yield Alarm(
+        name="search-late",
+        says="Nobody has looked whether audit records of the last hours are in the log.",
+        namespace=namespace,
+        metric="UnsearchedSeconds",
+        above=_SEARCH_LATE,
+        minutes=10,
+        # One run that fails or takes longer is none yet.
+        periods=3,
+        silence_alarms=True,
+    )
 
 
 def _sealing(namespace: str) -> Iterator[Alarm]:

@@ -6,7 +6,7 @@ import re
 import pytest
 
 from functions.audit.adapters import index, keys
-from functions.audit.domain import archive, exports, masking
+from functions.audit.domain import archive, exports, masking, unsealed
 from infra import settings
 from tests.infra.test_permissions import as_list, statements
 
@@ -90,9 +90,9 @@ def test_a_deleted_key_cannot_come_back(templates):
 @pytest.mark.parametrize(
     ("role", "action", "partitions"),
     [
-        ("query", "dynamodb:PutItem", "EXPORT#*"),
-        ("exporter", "dynamodb:PutItem", "EXPORT#*"),
-        ("reconciler", "dynamodb:PutItem", "PRODUCERS"),
+        ("query", "dynamodb:PutItem", ["EXPORT#*"]),
+        ("exporter", "dynamodb:PutItem", ["EXPORT#*"]),
+        ("reconciler", "dynamodb:PutItem", [keys.PRODUCERS, keys.SEARCHED["pk"]]),
     ],
 )
 def test_who_does_not_seal_writes_its_own_items_of_the_ledger(templates, role, action, partitions):
@@ -102,7 +102,7 @@ def test_who_does_not_seal_writes_its_own_items_of_the_ledger(templates, role, a
         if name.endswith(f"-audit-{role}") and statement["Action"] == action
     ]
     named = condition["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-    assert as_list(named) == [partitions]
+    assert as_list(named) == partitions
 
 
 def evidence(templates):
@@ -354,13 +354,14 @@ NEVER = (
     "log-forks",
     "proofs-refused",
 )
+FINAL = (*NEVER, "unsealed")
 
 
 def test_alarms_tell_the_environments_topic(templates):
     (topic,) = templates.resources("AWS::SNS::Topic", "foundation").values()
     name = topic["Properties"]["TopicName"]
     for alarm in templates.resources("AWS::CloudWatch::Alarm").values():
-        final = alarm["Properties"]["AlarmName"].endswith(NEVER)
+        final = alarm["Properties"]["AlarmName"].endswith(FINAL)
         for kind in ("AlarmActions",) if final else ("AlarmActions", "OKActions"):
             (action,) = alarm["Properties"][kind]
             assert action["Fn::Join"][1][-1] == f":{name}"
@@ -380,12 +381,13 @@ def test_what_must_never_happen_raises_an_alarm_at_once(templates):
 
 def test_what_must_never_happen_is_not_taken_back(templates):
     found = alarms(templates)
+    for name in FINAL:
+        assert "OKActions" not in found[name]
     for name in NEVER:
         assert found[name]["Period"] == 60
-        assert "OKActions" not in found[name]
 
 
-@pytest.mark.parametrize("name", ["gaps", "unsealed"])
+@pytest.mark.parametrize("name", ["gaps", "unsealed", "search-late"])
 def test_the_alarm_of_a_search_lasts_from_one_to_the_next(templates, name):
     alarm = alarms(templates)[name]
     (search,) = [
@@ -395,7 +397,15 @@ def test_the_alarm_of_a_search_lasts_from_one_to_the_next(templates, name):
     ]
     assert search == "rate(5 minutes)"
     assert alarm["Period"] == 2 * 5 * 60
-    assert alarm["OKActions"]
+
+
+def test_a_search_that_is_behind_or_silent_raises_an_alarm_well_before_a_day(templates):
+    alarm = alarms(templates)["search-late"]
+    assert (alarm["MetricName"], alarm["Statistic"]) == (unsealed.UNSEARCHED, "Maximum")
+    healthy = (unsealed.SETTLED + unsealed.WINDOW).total_seconds()
+    assert healthy < alarm["Threshold"] <= 6 * 3600
+    assert alarm["TreatMissingData"] == "breaching"
+    assert alarm["EvaluationPeriods"] == 3
 
 
 def test_a_sealer_that_stopped_raises_an_alarm(templates):

@@ -12,6 +12,8 @@ from functions.audit.adapters.ledger import DynamoLedger
 from functions.audit.adapters.markers import marker_item
 from functions.audit.adapters.producers import DynamoProducers
 from functions.audit.adapters.records import DynamoRecordReader, DynamoRecordWriter
+from functions.audit.adapters.search_state import DynamoSearchState
+from functions.audit.domain import unsealed
 from functions.audit.domain.errors import ExportConflictError
 from functions.audit.domain.merkle import leaf_hash
 from functions.audit.domain.models import (
@@ -23,12 +25,15 @@ from functions.audit.domain.models import (
     Leaf,
     Position,
     ProducerState,
+    Searched,
     Span,
     Terms,
 )
+from functions.audit.domain.unsealed import UnsealedSearch
 from servicekit.dynamodb import DynamoTable, Page
 from servicekit.errors import StoreUnavailableError
 from servicekit.paging import InvalidCursorError
+from tests.fakes.audit_log import MemoryMetrics
 
 pytestmark = pytest.mark.anyio
 
@@ -434,3 +439,49 @@ async def test_a_producers_state_is_changed_by_one_at_a_time(sink):
     assert not await sink.producers.save(wanted)
     (stored,) = await sink.producers.all()
     assert (stored.through, stored.gaps, stored.version) == (9, wanted.gaps, 1)
+
+
+async def test_how_far_the_search_came_is_moved_by_one_at_a_time(sink):
+    state = DynamoSearchState(sink.table)
+    assert await state.load() is None
+    first = Searched(NOW - timedelta(days=1), NOW, Position(NOW, "e#1"), version=1)
+    assert await state.save(first)
+    assert not await state.save(first)
+    assert await state.load() == first
+    second = Searched(NOW, NOW, version=2)
+    assert await state.save(second)
+    assert not await state.save(Searched(NOW - timedelta(days=1), NOW, version=2))
+    assert not await state.save(Searched(NOW, NOW, version=4))
+    assert await state.load() == second
+
+
+async def test_a_search_finds_each_record_outside_of_the_log_once(sink, monkeypatch):
+    monkeypatch.setattr(unsealed, "PAGE", 20)
+    metrics = MemoryMetrics()
+
+    def search() -> UnsealedSearch:
+        state = DynamoSearchState(sink.table)
+        return UnsealedSearch(sink.reader, sink.ledger, state, metrics, 90, lambda: sink.now)
+
+    # Some of one moment, which pages may cut; some of long ago, with quiet days between.
+    entries = [entry(n, timedelta(minutes=70 + n // 15)) for n in range(100)]
+    entries += [entry(100 + n, timedelta(days=40 * n + 5)) for n in range(3)]
+    await sink.writer.append(entries)
+    lost = {"e-00007", "e-00044", "e-00102"}
+    markers = await sink.ledger.pending(sink.now, 1_000)
+    sealed = [
+        Leaf(n, marker.event_id, marker.leaf_hash, marker.accepted_at)
+        for n, marker in enumerate(markers)
+        if marker.event_id not in lost
+    ]
+    await sink.ledger.settle(sealed, [Position(m.accepted_at, m.event_id) for m in markers])
+    assert await sink.ledger.count_pending() == 0
+
+    assert await search().run() == len(lost)
+    assert await search().run() == 0
+    await sink.writer.append([entry(200, -timedelta(minutes=1))])
+    sink.now += timedelta(days=2)
+    assert await search().run() == 1
+    told = [values["UnsealedRecords"] for values in metrics.values if "UnsealedRecords" in values]
+    assert sum(told) == len(lost) + 1
+    assert metrics.values[-1] == {"UnsearchedSeconds": 3600.0}

@@ -30,6 +30,7 @@ Ledger table.
 | leaf     | LEAF#<event id> | <leaf hash>     |         |                |
 | export   | EXPORT#<id>     | EXPORT          | EXPORTS | <created>#<id> |
 | producer | PRODUCERS       | <name>          |         |                |
+| searched | SEARCHED        | SEARCHED        |         |                |
 
 `PROBE` in either is never written: /ready reads it.
 """
@@ -48,6 +49,7 @@ from servicekit.dynamodb import Item, Key
 
 PROBE: Key = {"pk": "PROBE", "sk": "PROBE"}
 HEAD: Key = {"pk": "HEAD", "sk": "HEAD"}
+SEARCHED: Key = {"pk": "SEARCHED", "sk": "SEARCHED"}
 PRODUCERS = "PRODUCERS"
 EXPORTS = "EXPORTS"
 

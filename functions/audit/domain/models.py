@@ -138,6 +138,20 @@ class FoundPage:
 
 
 @dataclass(frozen=True, slots=True)
+class Searched:
+    """How far the search for records outside of the log came.
+
+    What was accepted before `through` was looked at; of the window from there to before `end` what
+    is not older than `before`, nothing of it if that is None. `version` counts the pages.
+    """
+
+    through: datetime
+    end: datetime
+    before: Position | None = None
+    version: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Marker:
     """A stored record that the log does not hold yet. `leaf_hash` is RFC 6962's."""
 

@@ -18,6 +18,7 @@ from functions.audit.domain.models import (
     Marker,
     Position,
     ProducerState,
+    Searched,
     Span,
     SubjectKey,
 )
@@ -208,6 +209,16 @@ class Producers(Protocol):
 
     async def register(self, producer: str) -> None:
         """Makes the producer known, once."""
+
+
+class SearchState(Protocol):
+    """How far the search for records outside of the log came."""
+
+    async def load(self) -> Searched | None:
+        """What was saved last, consistent; None before the first time."""
+
+    async def save(self, searched: Searched) -> bool:
+        """Replaces it if its version is still the one before; False if it is not."""
 
 
 class SealNow(Protocol):
