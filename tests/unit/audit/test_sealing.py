@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from contracts.audit.audit_verify import open_checkpoint
-from functions.audit.domain import batches, checkpoint, merkle
+from functions.audit.domain import batches, checkpoint, merkle, notes
 from functions.audit.domain.errors import ForkError, SealingError
 from functions.audit.domain.models import Leaf, Marker, Position
 from functions.audit.domain.sealing import Sealer
@@ -34,7 +34,7 @@ SEALERS = 16
 
 async def check_log(log: MemoryLog) -> None:
     """The whole log anew from its batches: contiguous, each record once, every checkpoint holds."""
-    key = await checkpoint.key_of(MemorySigner(), LOG_NAME)
+    key = await notes.key_of(MemorySigner(), LOG_NAME)
     hashes, ids, sizes, size = [], [], [], 0
     while (content := log.objects.get(batches.name_of(size))) is not None:
         batch = batches.decode(size, content)
