@@ -559,7 +559,8 @@ async def test_too_slow_an_export_fails_with_a_reason():
 
 @pytest.mark.parametrize("lost", [False, True])
 async def test_no_thread_is_at_work_on_the_records_when_they_are_closed(monkeypatch, lost):
-    limits = {"renewal_seconds": 0.001} if lost else {"seconds": 0.1}
+    # Long enough for a busy machine to begin reading in, over while the reading is held up.
+    limits = {"renewal_seconds": 0.001} if lost else {"seconds": 1}
     sink = await Sink(days_back(1, 2, 3), **limits).ready()
     export = await sink.create()
     reached, go, steps = asyncio.Event(), threading.Event(), []
@@ -583,7 +584,7 @@ async def test_no_thread_is_at_work_on_the_records_when_they_are_closed(monkeypa
     if lost:
         current = await sink.exports.get(export.export_id)
         sink.exports.stored[export.export_id] = replace(current, version=current.version + 7)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2 if lost else 1.2)
     assert steps == ["read"]
     assert not work.done()
     go.set()

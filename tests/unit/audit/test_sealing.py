@@ -211,18 +211,19 @@ async def test_killed_again_and_again_among_rivals(seed):
 async def test_a_sealer_that_slept_since_it_read_the_pending_adds_nothing_twice():
     log = MemoryLog()
     log.accept_many(10)
-    awake = asyncio.Event()
+    asleep, awake = asyncio.Event(), asyncio.Event()
 
     class Sleepy(MemoryLedger):
         async def pending(self, up_to, limit):
             found = await super().pending(up_to, limit)
+            asleep.set()
             await awake.wait()
             return found
 
     evidence = MemoryEvidence(log.objects)
     sleeper = Sealer(Sleepy(log.state), evidence, MemorySigner(), LOG_NAME, log.clock)
     sleeping = asyncio.create_task(sleeper.run(log.now))
-    await asyncio.sleep(0.01)
+    await asleep.wait()
     await log.seal()
     log.accept("next")
     await log.seal()
