@@ -37,7 +37,7 @@ reset: environment ## stop it and remove its state [YES=1: without asking]
 	@python -m localcloud reset $(if $(YES),--yes)
 
 test: environment ## every test, the local cloud's included
-	python -m pytest tests --numprocesses 2 --dist loadgroup --no-loadscope-reorder
+	python -m pytest tests --numprocesses 2 --no-loadscope-reorder
 
 unit: environment ## the tests that need neither network nor a cloud
 	python -m pytest tests/unit tests/contract tests/architecture

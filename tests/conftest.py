@@ -23,13 +23,24 @@ def pytest_collection_modifyitems(items):
     items.sort(key=lambda item: _kind(item) not in TOGETHER)
     for item in items:
         kind = _kind(item)
-        # Of one process: a kind that shares, else a file.
-        group = kind if kind in TOGETHER else str(item.path.relative_to(ROOT))
-        item.add_marker(pytest.mark.xdist_group(group))
         if kind in OFFLINE and not any(item.iter_markers("enable_socket")):
             item.add_marker(pytest.mark.disable_socket)
         if kind == "e2e":
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of one process: a kind that shares, else a file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByKind(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split("::")[0]
+            kind = path.split("/")[1]
+            return kind if kind in TOGETHER else path
+
+    return ByKind(config, log)
 
 
 def _kind(item):
