@@ -8,6 +8,8 @@ export PYTHONPATH := $(CURDIR):$(CURDIR)/layers/common/python:$(CURDIR)/localsta
 export UV_PYTHON_DOWNLOADS := never
 # Loading the CDK library is most of a synth: keep V8's compiled code of it.
 export NODE_COMPILE_CACHE := $(CURDIR)/.local/node
+# Nor is Python to compile its packages anew in every process, as some images have it.
+unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help environment up down status logs reset test unit e2e check lint format types architecture \
@@ -35,7 +37,7 @@ reset: environment ## stop it and remove its state [YES=1: without asking]
 	@python -m localcloud reset $(if $(YES),--yes)
 
 test: environment ## every test, the local cloud's included
-	python -m pytest tests
+	python -m pytest tests --numprocesses 2 --no-loadscope-reorder
 
 unit: environment ## the tests that need neither network nor a cloud
 	python -m pytest tests/unit tests/contract tests/architecture

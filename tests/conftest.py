@@ -14,15 +14,37 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # Kinds of tests that must not open a socket, whatever they import.
 OFFLINE = ("unit", "contract", "architecture")
+# Kinds whose tests share what is made once: one cloud, and the templates of each environment.
+TOGETHER = ("e2e", "infra")
 
 
 def pytest_collection_modifyitems(items):
+    # What takes longest begins first, so that `make test`'s other process does the rest meanwhile.
+    items.sort(key=lambda item: _kind(item) not in TOGETHER)
     for item in items:
-        kind = item.path.relative_to(ROOT / "tests").parts[0]
+        kind = _kind(item)
         if kind in OFFLINE and not any(item.iter_markers("enable_socket")):
             item.add_marker(pytest.mark.disable_socket)
         if kind == "e2e":
             item.add_marker(pytest.mark.e2e)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Of one process: a kind that shares, else a file."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByKind(LoadScopeScheduling):
+        def _split_scope(self, nodeid):
+            path = nodeid.split("::")[0]
+            kind = path.split("/")[1]
+            return kind if kind in TOGETHER else path
+
+    return ByKind(config, log)
+
+
+def _kind(item):
+    return item.path.relative_to(ROOT / "tests").parts[0]
 
 
 class Templates:

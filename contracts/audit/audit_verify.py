@@ -15,13 +15,16 @@ these, and the number of the others), then a summary. Exit status: 0 everything 
 is wrong but some is not proven (not sealed yet), 1 something is refused, 2 the input is unusable.
 
 What is proven: a record's bytes are a leaf of the Merkle tree (RFC 6962) whose root the log's key
-has signed (Ed25519, RFC 8032; C2SP signed note and tlog-checkpoint). A bundle whose records are not
-what its manifest says (filter, span, order) is refused as well. What no bundle can prove: that it
-holds every record of its range and filter, that a record without a proof was not sealed, when it
-was made (created_at), and that schema.json is the schema of its records.
+has signed (Ed25519, RFC 8032; C2SP signed note and tlog-checkpoint). The same key has signed the
+bundle as a whole, so that any byte changed in it since is refused, and so is a bundle whose records
+are not what its manifest says (filter, span, order). What stays the service's word, which it has
+signed but cannot prove: that the bundle holds every record of its range and filter, that a record
+without a proof was not sealed, when it was made (created_at), and that schema.json is the schema of
+its records.
 
-A bundle is a ZIP (stored or deflated, with nothing before its first entry, nothing after its end
-and no comment) of these files, all JSON in UTF-8 without repeated keys:
+A bundle is a ZIP (stored or deflated) of these files, all JSON in UTF-8 without repeated keys. The
+ZIP's comment, with which the file ends, is a signed note of three lines: the log's name, "export",
+and the SHA-256 (64 hex digits) of the file up to the two bytes that tell the comment's length.
 
     manifest.json    {"format": 1, "log": str, "vkey": str, "tree_size": int, "created_at": str,
                      "span": {"start": str, "end": str}, "filter": {...}, "records": int,
@@ -34,9 +37,7 @@ and no comment) of these files, all JSON in UTF-8 without repeated keys:
                      audit path (leaf first) in the tree of tree_size; null when not sealed yet.
                      By leaf_index ascending, those without one last
     checkpoint       the signed note of tree_size; absent if tree_size is 0
-    schema.json      the JSON Schema of records, an object; its content is not checked
-    consistency.json optional: [{"first": int, "second": tree_size, "path": [hex, ...]}, ...],
-    checkpoints/<first>  and the signed note of each `first`
+    schema.json      the JSON Schema of records, an object
 
 The FILE of `proof`: {"event_id": str, "record": str, "leaf_index": int, "tree_size": int,
 "path": [hex, ...], "checkpoint": str, "leaf_hash": optional}; event_id and leaf_hash are those of
@@ -63,13 +64,12 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 FORMAT = 1
-MANIFEST, RECORDS, CHECKPOINT = "manifest.json", "records.jsonl", "checkpoint"
-CONSISTENCY, SCHEMA, CHECKPOINTS = "consistency.json", "schema.json", "checkpoints/"
+MANIFEST, RECORDS = "manifest.json", "records.jsonl"
+CHECKPOINT, SCHEMA = "checkpoint", "schema.json"
 
 PROVEN, REFUSED, UNUSABLE, NOT_PROVEN = 0, 1, 2, 3
 
 # Bounds on what is read: an archive may unpack to a thousand times its size.
-MAX_FILES = 10_000
 MAX_RECORDS_BYTES = 64 * 1024**3
 MAX_FILE_BYTES = 16 * 1024**2
 # A record has 60,000 bytes at most; escaping may multiply them by six.
@@ -331,38 +331,44 @@ def parse_vkey(text: str) -> Key:
 
 def open_checkpoint(text: str, key: Key) -> TreeHead:
     """What the checkpoint states, once the key's signature over it holds. Raises `RefusedError`."""
-    body, signatures = _split_note(text)
-    lines = body.split("\n")[:-1]
+    what = "the checkpoint"
+    lines = open_note(text, key, what).split("\n")[:-1]
     if len(lines) < 3 or not all(lines) or not _NUMBER.fullmatch(lines[1]):  # noqa: PLR2004
-        raise RefusedError("the checkpoint is not origin, size and root")
+        raise RefusedError(f"{what} is not origin, size and root")
     root = _from_base64(lines[2])
     if len(root) != HASH_BYTES:
-        raise RefusedError("the checkpoint's root is no SHA-256 hash")
-    mine = [value for name, key_id, value in signatures if (name, key_id) == (key.name, key.key_id)]
-    if not mine:
-        raise RefusedError(f"the checkpoint is not signed by {_shown(key.name)}")
-    if not all(verify_signature(key.public, body.encode(), signature) for signature in mine):
-        raise RefusedError("the checkpoint's signature is not the key's")
+        raise RefusedError(f"{what}'s root is no SHA-256 hash")
     if lines[0] != key.name:
-        raise RefusedError("the checkpoint is of another log than the key")
+        raise RefusedError(f"{what} is of another log than the key")
     return TreeHead(lines[0], int(lines[1]), root)
 
 
-def _split_note(text: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
+def open_note(text: str, key: Key, what: str) -> str:
+    """The text of a signed note, once the key's signature over it holds. Raises `RefusedError`."""
+    body, signatures = _split_note(text, what)
+    mine = [value for name, key_id, value in signatures if (name, key_id) == (key.name, key.key_id)]
+    if not mine:
+        raise RefusedError(f"{what} is not signed by {_shown(key.name)}")
+    if not all(verify_signature(key.public, body.encode(), signature) for signature in mine):
+        raise RefusedError(f"{what}'s signature is not the key's")
+    return body
+
+
+def _split_note(text: str, what: str) -> tuple[str, list[tuple[str, bytes, bytes]]]:
     if len(text) > MAX_FILE_BYTES or any(char < " " and char != "\n" for char in text):
-        raise RefusedError("the checkpoint is no signed note")
+        raise RefusedError(f"{what} is no signed note")
     body, separator, signed = text.rpartition("\n\n")
     lines = signed.split("\n")
     if not separator or lines.pop() != "" or not 0 < len(lines) <= MAX_SIGNATURES:
-        raise RefusedError("the checkpoint is no signed note")
-    return body + "\n", [_signature(line) for line in lines]
+        raise RefusedError(f"{what} is no signed note")
+    return body + "\n", [_signature(line, what) for line in lines]
 
 
-def _signature(line: str) -> tuple[str, bytes, bytes]:
+def _signature(line: str, what: str) -> tuple[str, bytes, bytes]:
     name, _, encoded = line[len(_SIGNATURE_LINE) :].partition(" ")
     value = _from_base64(encoded)
     if not line.startswith(_SIGNATURE_LINE) or not is_key_name(name) or len(value) <= 4:  # noqa: PLR2004
-        raise RefusedError("the checkpoint has a malformed signature line")
+        raise RefusedError(f"{what} has a malformed signature line")
     return name, value[:4], value[4:]
 
 
@@ -573,8 +579,6 @@ class Bundle:
     def __init__(self, archive: zipfile.ZipFile) -> None:
         self._archive = archive
         entries = archive.infolist()
-        if len(entries) > MAX_FILES:
-            raise RefusedError("the bundle has too many files")
         self._entries = {entry.filename: entry for entry in entries}
         if len(self._entries) != len(entries):
             raise RefusedError("the bundle has two files of one name")
@@ -583,14 +587,25 @@ class Bundle:
         for name in (MANIFEST, RECORDS, SCHEMA):
             if name not in self._entries:
                 raise RefusedError(f"{name} is missing")
-        _check_frame(archive)
 
     def __contains__(self, name: str) -> bool:
         return name in self._entries
 
-    def names(self) -> list[str]:
-        """Of every file."""
-        return list(self._entries)
+    def check_signature(self, key: Key) -> None:
+        """Raises `RefusedError` unless the key has signed every byte of the file."""
+        what, comment, file = "the bundle", self._archive.comment, self._archive.fp
+        if not comment or file is None:
+            raise RefusedError(f"{what} is not signed")
+        try:
+            signed = open_note(comment.decode("utf-8"), key, what)
+        except UnicodeDecodeError:
+            raise RefusedError(f"{what} is not signed") from None
+        length = len(comment).to_bytes(LENGTH_BYTES, "little")
+        end = max(file.seek(0, 2) - len(length + comment), 0)
+        digest = digest_of(file, end)
+        # A reader of ZIPs takes what is there, however long the comment is said to be.
+        if signed != export_text(key.name, digest) or file.read() != length + comment:
+            raise RefusedError(f"{what} was changed after it was signed")
 
     def read(self, name: str) -> bytes:
         """A file whole; bounded by its declared size, which reading does not go beyond."""
@@ -630,9 +645,7 @@ def _guarded(name: str, read: Callable[[], _ReadT]) -> _ReadT:
 
 def _check_entry(entry: zipfile.ZipInfo) -> None:
     name = entry.filename
-    known = name in {MANIFEST, RECORDS, CHECKPOINT, CONSISTENCY, SCHEMA}
-    size = name[len(CHECKPOINTS) :] if name.startswith(CHECKPOINTS) else ""
-    if not known and not _NUMBER.fullmatch(size):
+    if name not in {MANIFEST, RECORDS, CHECKPOINT, SCHEMA}:
         raise RefusedError(f"{_shown(name)} does not belong into a bundle")
     if entry.flag_bits & 1 or entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise RefusedError(f"{name} is encrypted or packed in a way that this verifier cannot read")
@@ -640,26 +653,27 @@ def _check_entry(entry: zipfile.ZipInfo) -> None:
         raise RefusedError(f"{name} is too large")
 
 
-_FIRST_ENTRY, _END, _END_BYTES = b"PK\3\4", b"PK\5\6", 22
+# With these, which tell its comment's length, and the comment a ZIP ends (APPNOTE 4.3.16).
+LENGTH_BYTES = 2
+_READ_BYTES = 1024**2
 
 _PENDING = "not sealed yet when the bundle was made"
 
 
-def _check_frame(archive: zipfile.ZipFile) -> None:
-    """Nothing stands around the archive, where a reader of ZIPs does not look."""
-    file = archive.fp
-    if file is None:
-        raise RefusedError("the bundle is closed")
+def digest_of(file: IO[bytes], end: int) -> bytes:
+    """The SHA-256 of a file's first `end` bytes, behind which it is left."""
+    digest = hashlib.sha256()
     file.seek(0)
-    first = min(entry.header_offset for entry in archive.infolist())
-    # zipfile counts from the file's start, whatever stands before the archive.
-    if first != 0 or file.read(len(_FIRST_ENTRY)) != _FIRST_ENTRY:
-        raise RefusedError("there is something before the bundle's first file")
-    file.seek(-min(_END_BYTES, file.seek(0, 2)), 2)
-    end = file.read(_END_BYTES)
-    # The last two bytes are the length of a comment.
-    if not end.startswith(_END) or not end.endswith(b"\0\0"):
-        raise RefusedError("there is something after the bundle's end")
+    left = end
+    while left and (part := file.read(min(left, _READ_BYTES))):
+        digest.update(part)
+        left -= len(part)
+    return digest.digest()
+
+
+def export_text(log_name: str, digest: bytes) -> str:
+    """What is signed of a bundle; no checkpoint, whose second line is a number."""
+    return f"{log_name}\nexport\n{digest.hex()}\n"
 
 
 class _BundleCheck:
@@ -683,11 +697,17 @@ class _BundleCheck:
             report.refuse("the bundle names another key than --key")
         if manifest.log != self.key.name:
             report.refuse("the bundle names another log than the key")
+        self._signature()
         self._schema()
-        self._history()
         if against is not None:
             self._kept(against, consistency)
         self._records()
+
+    def _signature(self) -> None:
+        try:
+            self._bundle.check_signature(self.key)
+        except RefusedError as refusal:
+            self._report.refuse(str(refusal))
 
     def _schema(self) -> None:
         try:
@@ -760,35 +780,6 @@ class _BundleCheck:
         self._last = line.leaf_index
         return 1
 
-    def _history(self) -> None:
-        older = {name for name in self._bundle.names() if name.startswith(CHECKPOINTS)}
-        proofs = self._proofs()
-        for number, proof in enumerate(proofs, 1):
-            try:
-                older.discard(self._one_proof(proof))
-            except RefusedError as refusal:
-                self._report.refuse(f"{CONSISTENCY}, proof {number}: {refusal}")
-        for name in sorted(older):
-            self._report.refuse(f"{name} comes without a proof")
-
-    def _one_proof(self, proof: Any) -> str:
-        what = "the proof"
-        first = _number(proof, "first", what)
-        if _number(proof, "second", what) != self.head.size:
-            raise RefusedError("not about the bundle's tree")
-        name = f"{CHECKPOINTS}{first}"
-        old = open_checkpoint(self._bundle.text(name), self.key)
-        _check_history(old, first, self.head, _path(proof, what))
-        return name
-
-    def _proofs(self) -> list[Any]:
-        if CONSISTENCY not in self._bundle:
-            return []
-        proofs = _json(self._bundle.read(CONSISTENCY), CONSISTENCY)
-        if type(proofs) is not list:
-            raise RefusedError(f"{CONSISTENCY} is no list")
-        return proofs
-
     def _kept(self, text: str, consistency: bytes | None) -> None:
         """The bundle's log against a checkpoint that the reader has kept."""
         try:
@@ -797,7 +788,7 @@ class _BundleCheck:
                 check_consistency(kept.size, kept.size, kept.root, self.head.root, [])
                 return
             first, second = sorted((kept, self.head), key=lambda head: head.size)
-            path = self._path_between(first.size, second.size, consistency)
+            path = _path_between(first.size, second.size, consistency)
             if path is None:
                 self._report.not_proven += 1
                 self._report.tell(
@@ -809,16 +800,14 @@ class _BundleCheck:
         except RefusedError as refusal:
             self._report.refuse(f"the checkpoint that you kept: {refusal}")
 
-    def _path_between(
-        self, first: int, second: int, consistency: bytes | None
-    ) -> list[bytes] | None:
-        proofs = self._proofs()
-        if consistency is not None:
-            proofs.append(_json(consistency, "the consistency proof"))
-        for proof in proofs:
-            if type(proof) is dict and (proof.get("first"), proof.get("second")) == (first, second):
-                return _path(proof, "the consistency proof")
+
+def _path_between(first: int, second: int, consistency: bytes | None) -> list[bytes] | None:
+    if consistency is None:
         return None
+    what = "the consistency proof"
+    proof = _json(consistency, what)
+    sizes = (_number(proof, "first", what), _number(proof, "second", what))
+    return _path(proof, what) if sizes == (first, second) else None
 
 
 def _check_inclusion(
@@ -891,8 +880,8 @@ def _own_key(members: Any) -> Key:
 
 # The command.
 
-_UNPROVEN = """not proven by any bundle:
-  that no record of its range and filter is missing
+_UNPROVEN = """signed by the service, and proven by no bundle:
+  that no record of its range and filter was left out when it was made
   that a record without a proof was not sealed yet
   when it was made (created_at in manifest.json)
   that schema.json, which must be a JSON object, is the schema of its records"""

@@ -40,7 +40,6 @@ from functions.audit.domain.dependencies import (
 from functions.audit.domain.erasure import ControlService
 from functions.audit.domain.export_worker import ExportWorker, Sources
 from functions.audit.domain.exports import ExportService
-from functions.audit.domain.flush import SealingFunction
 from functions.audit.domain.ingest import IngestService
 from functions.audit.domain.lookup import RecordLookup
 from functions.audit.domain.masking import Masking
@@ -48,6 +47,7 @@ from functions.audit.domain.personal import Keyring, RecordOpener
 from functions.audit.domain.proofs import ProofService
 from functions.audit.domain.query import QueryService
 from functions.audit.domain.reconciliation import Reconciler, ReconciliationService
+from functions.audit.domain.sealer_calls import SealingFunction
 from functions.audit.domain.sealing import Sealer
 from functions.audit.domain.stats import StatsService
 from functions.audit.domain.unsealed import UnsealedSearch
@@ -211,6 +211,7 @@ def exporter_from_environment() -> Export:
             DynamoExports(ledger_table),
             S3ExportFiles(settings.exports_bucket),
             Sources(records, AthenaArchive(table), proofs, settings.hot_days),
+            SealerFunction(settings.sealer_function),
             utc_now,
         )
     )

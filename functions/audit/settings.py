@@ -95,6 +95,7 @@ class ExporterSettings(LogSettings, RecordsSettings):
     """Of the export worker."""
 
     exports_bucket: str = Field(min_length=1)
+    sealer_function: str = Field(min_length=1)
     athena_workgroup: str = Field(min_length=1)
     glue_database: str = Field(min_length=1)
     glue_table: str = Field(min_length=1)

@@ -445,6 +445,7 @@ class AuditStack(EnvironmentStack):
             | self._log()
             | {
                 "EXPORTS_BUCKET": self._exported.bucket_name,
+                "SEALER_FUNCTION": self._sealer.alias.function_arn,
                 "ATHENA_WORKGROUP": self._workgroup.name,
                 "GLUE_DATABASE": self._events.database_name,
                 "GLUE_TABLE": self._events.table_name,
@@ -508,6 +509,7 @@ class AuditStack(EnvironmentStack):
             objects("Evidence", self._evidence, ("GetObject",)),
             bucket_itself("EvidenceNames", self._evidence, ("ListBucket",)),
             objects("Bundles", self._exported, ("PutObject",), _BUNDLES),
+            invoke("Sealer", self._sealer.alias),
             *self._reading_archive(),
             iam.PolicyStatement(
                 sid="Athena",
@@ -556,6 +558,7 @@ class AuditStack(EnvironmentStack):
             "Wrap", ("Decrypt", "GenerateDataKey"), self._ingest, self._intake_worker
         )
         self._wrapping.allow("Unwrap", ("Decrypt",), self._query)
+        # Whatever is signed, the sealer words it: no other function can make a checkpoint.
         self._signing.allow("Sign", ("GetPublicKey", "Sign"), self._sealer)
         self._signing.allow("Verify", ("GetPublicKey",), self._query, self._exporter)
 

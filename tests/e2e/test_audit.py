@@ -313,16 +313,27 @@ def test_an_export_is_verified_by_one_file_elsewhere_and_a_changed_byte_is_told(
     assert "5" in checked.stdout
     with zipfile.ZipFile(bundle) as archive:
         files = {name: archive.read(name) for name in archive.namelist()}
+        note = archive.comment
+    changed = tmp_path / "changed.zip"
     for name, old, new in (
         ("records.jsonl", b"update", b"delete"),
         ("checkpoint", b"\n", b"0\n"),
+        ("schema.json", b"{", b"{ "),
+        ("manifest.json", b'"created_at":"20', b'"created_at":"21'),
     ):
-        changed = tmp_path / "changed.zip"
+        assert old in files[name]
         with zipfile.ZipFile(changed, "w") as archive:
             for entry, content in files.items():
                 archive.writestr(entry, content.replace(old, new, 1) if entry == name else content)
+            archive.comment = note
         told = verify("changed.zip", "--key", public_key(audit), cwd=tmp_path)
         assert told.returncode == 1, (name, told.stdout)
+    content = bundle.read_bytes()
+    for place in range(0, len(content), len(content) // 40):
+        changed.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        told = verify("changed.zip", "--key", public_key(audit), cwd=tmp_path)
+        # Refused, or no ZIP any more.
+        assert told.returncode in {1, 2}, (place, told.stdout)
     assert audit.get("/api/v1/exports").json()["exports"]
 
 

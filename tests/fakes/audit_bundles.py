@@ -1,25 +1,25 @@
-"""Bundles of a log in memory, as the exporter writes them or with a history; how to change them."""
+"""Bundles of a log in memory, as the exporter writes them; how to change them."""
 
 import json
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from contracts.audit.audit_verify import export_text
+from functions.audit.domain import bundle, notes
 from functions.audit.domain.bundle import BundleWriter, ManifestBase
 from functions.audit.domain.errors import CheckpointNotFoundError
-from functions.audit.domain.models import ConsistencyProof, Filter, Span
-from tests.fakes.audit_log import START, MemoryLog
+from functions.audit.domain.models import Filter, Span
+from tests.fakes.audit_log import LOG_NAME, START, MemoryLog, MemorySigner
 
 SCHEMA = {"$schema": "https://json-schema.org/draft/2020-12/schema", "type": "object"}
 Files = dict[str, bytes]
 
 
-async def write_bundle(
-    log: MemoryLog, path: Path, history: Sequence[int] = (), wanted: Filter | None = None
-) -> str:
+async def write_bundle(log: MemoryLog, path: Path, wanted: Filter | None = None) -> str:
     """A bundle of all records of the log, `wanted` or not; returns the log's vkey."""
     proofs = log.proofs()
     vkey = (await proofs.key()).vkey
@@ -38,27 +38,15 @@ async def write_bundle(
     with BundleWriter(str(path), base) as writer:
         for event_id, record in log.records.items():
             writer.add(record, placed.get(event_id))
-        older = [await proofs.consistency(size, newest.size) for size in history] if newest else []
         writer.finish(SCHEMA)
-    if older:
-        _add_history(path, older)
+    await sign(path, log.signer)
     return vkey
 
 
-def _add_history(path: Path, older: Sequence[ConsistencyProof]) -> None:
-    """Older checkpoints, and that the log only grew: what a bundle may hold beside."""
-    proofs = [
-        {
-            "first": proof.first,
-            "second": proof.second,
-            "path": [entry.hex() for entry in proof.path],
-        }
-        for proof in older
-    ]
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        for proof in older:
-            archive.writestr(f"checkpoints/{proof.first}", proof.first_checkpoint)
-        archive.writestr("consistency.json", json.dumps(proofs))
+async def sign(path: Path, signer: MemorySigner) -> None:
+    """Signs a bundle that is not signed, as the sealer does for the exporter."""
+    text = export_text(LOG_NAME, bundle.digest(str(path)))
+    bundle.attach(str(path), await notes.sign(signer, LOG_NAME, text))
 
 
 def unpack(path: Path) -> Files:
@@ -67,12 +55,28 @@ def unpack(path: Path) -> Files:
         return {name: archive.read(name) for name in archive.namelist()}
 
 
-def pack(path: Path, files: Mapping[str, bytes]) -> Path:
-    """A bundle of these files."""
+def pack(path: Path, files: Mapping[str, bytes], note: bytes = b"") -> Path:
+    """A bundle of these files, with a note that may be of another."""
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files.items():
             archive.writestr(name, content)
+        archive.comment = note
     return path
+
+
+async def pack_signed(
+    path: Path, files: Mapping[str, bytes], signer: MemorySigner | None = None
+) -> Path:
+    """A bundle of these files by somebody who has the log's key, or another."""
+    pack(path, files)
+    await sign(path, signer or MemorySigner())
+    return path
+
+
+def note_of(path: Path) -> bytes:
+    """The note at a bundle's end."""
+    with zipfile.ZipFile(path) as archive:
+        return archive.comment
 
 
 def edit_json(files: Files, name: str, change: Callable[[Any], Any]) -> None:

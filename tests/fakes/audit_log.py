@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from functions.audit.domain.merkle import EMPTY_ROOT, leaf_hash
 from functions.audit.domain.models import Head, Leaf, Marker, Position, Terms
 from functions.audit.domain.proofs import ProofService
+from functions.audit.domain.sealer_calls import SealingFunction, export_event
 from functions.audit.domain.sealing import Sealer
 
 LOG_NAME = "audit.example/test"
@@ -237,6 +238,12 @@ class MemoryLog:
         assert result.complete
         return self.state.head.size
 
+    def sealing_function(self) -> SealingFunction:
+        """The sealer as its function runs it."""
+        return SealingFunction(
+            self.sealer(), self.signer, LOG_NAME, self.metrics, self.clock, timedelta(0)
+        )
+
     def proofs(self) -> ProofService:
         """A process that proves."""
 
@@ -263,3 +270,13 @@ class MemoryLog:
         )
         other.objects = dict(self.objects)
         return other
+
+
+class LogExportSigner:
+    """`ports.ExportSigner` of a log."""
+
+    def __init__(self, log: MemoryLog) -> None:
+        self._log = log
+
+    async def sign_export(self, digest: bytes) -> str:
+        return str((await self._log.sealing_function().run(export_event(digest)))["note"])

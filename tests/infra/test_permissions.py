@@ -66,6 +66,7 @@ AUDIT = {
         )
         | QUEUE
         | {"athena:GetQueryExecution", "athena:StartQueryExecution", "kms:GetPublicKey"}
+        | {"lambda:InvokeFunction"}
         | {"glue:GetDatabase", "glue:GetPartitions", "glue:GetTable"},
         "reconciler": dynamodb("BatchGetItem", "GetItem", "PutItem", "Query") | METRICS,
     }.items()

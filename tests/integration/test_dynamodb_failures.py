@@ -71,10 +71,14 @@ class Interference:
 
 
 class Contested:
-    """Clients whose transactions take a while, and refuse each other meanwhile as DynamoDB's do."""
+    """Clients whose transactions take a while, and refuse each other meanwhile as DynamoDB's do.
+
+    The first one takes until a rival was refused, so that there is a conflict on any machine.
+    """
 
     def __init__(self, make: Any) -> None:
         self.conflicts = 0
+        self._refused = threading.Event()
         self._in_hand = threading.Lock()
         self._make = make
 
@@ -87,12 +91,14 @@ class Contested:
                 return call(operation, arguments)
             if not self._in_hand.acquire(blocking=False):
                 self.conflicts += 1
+                self._refused.set()
                 answer = {
                     "Error": {"Code": "TransactionCanceledException", "Message": ""},
                     "CancellationReasons": [{"Code": "TransactionConflict"}, {"Code": "None"}],
                 }
                 raise ClientError(answer, operation)
             try:
+                self._refused.wait(30)
                 time.sleep(0.005)
                 return call(operation, arguments)
             finally:
@@ -318,7 +324,8 @@ async def test_many_writers_of_one_session_lose_nothing(make_client, monkeypatch
     contested = Contested(make_client)
     rivals = [dynamodb_storage(TABLE, contested.make_client) for _ in range(WRITERS)]
     numbers = itertools.count(1)
-    stored, _ = await rivals[0].sessions.create(session(), [], None)
+    alone = dynamodb_storage(TABLE, make_client)
+    stored, _ = await alone.sessions.create(session(), [], None)
 
     async def turn(rival):
         for only_active in (True, False):
@@ -327,11 +334,11 @@ async def test_many_writers_of_one_session_lose_nothing(make_client, monkeypatch
 
     try:
         await asyncio.gather(*(turn(rival) for rival in rivals))
-        messages = [m async for m in rivals[0].sessions.messages(stored)]
-        end = await rivals[0].sessions.get("s1")
+        messages = [m async for m in alone.sessions.messages(stored)]
+        end = await alone.sessions.get("s1")
     finally:
-        for rival in rivals:
-            rival.close()
+        for each in (alone, *rivals):
+            each.close()
     assert [m.sequence for m in messages] == list(range(1, 2 * WRITERS + 1))
     assert {m.draft.number for m in messages} == set(range(1, 2 * WRITERS + 1))
     assert end.next_sequence == 2 * WRITERS + 1

@@ -5,10 +5,12 @@ format.
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -37,7 +39,7 @@ class ManifestBase:
 
 
 class BundleWriter:
-    """One bundle at `path`; leave it by `finish`, or the file is no bundle.
+    """One bundle at `path`, to be signed once it is left by `finish`; else the file is no bundle.
 
     Records go from memory to the file as they come. Blocks on compression and the disk: call it
     in batches, from where that may be.
@@ -103,6 +105,20 @@ class BundleWriter:
 
     def _write(self, name: str, content: bytes) -> None:
         self._archive.writestr(_entry(name), content)
+
+
+def digest(path: str) -> bytes:
+    """What is to be signed of a bundle that has been written."""
+    with Path(path).open("rb") as file:
+        return verifier.digest_of(file, file.seek(0, os.SEEK_END) - verifier.LENGTH_BYTES)
+
+
+def attach(path: str, note: str) -> None:
+    """Puts the note over `digest` where a ZIP ends, as its comment."""
+    comment = note.encode()
+    with Path(path).open("r+b") as file:
+        file.seek(-verifier.LENGTH_BYTES, os.SEEK_END)
+        file.write(len(comment).to_bytes(verifier.LENGTH_BYTES, "little") + comment)
 
 
 def _entry(name: str) -> zipfile.ZipInfo:

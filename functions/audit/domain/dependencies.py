@@ -10,11 +10,11 @@ from functions.audit.domain.cold import ColdService
 from functions.audit.domain.erasure import ControlService
 from functions.audit.domain.export_worker import ExportWorker
 from functions.audit.domain.exports import ExportService
-from functions.audit.domain.flush import SealingFunction
 from functions.audit.domain.ingest import IngestService
 from functions.audit.domain.proofs import ProofService
 from functions.audit.domain.query import QueryService
 from functions.audit.domain.reconciliation import Reconciler, ReconciliationService
+from functions.audit.domain.sealer_calls import SealingFunction
 from functions.audit.domain.stats import StatsService
 from functions.audit.domain.unsealed import UnsealedSearch
 from functions.audit.domain.watch import Watcher

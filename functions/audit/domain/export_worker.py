@@ -1,4 +1,4 @@
-"""Makes exports: collects records from table and archive, proves them, stores the bundle.
+"""Makes exports: collects records from table and archive, proves them, stores the signed bundle.
 
 A worker holds an export by its version: what it writes of itself every few seconds is its lease.
 One that dies leaves an export that tells nothing any more, and the next one begins it anew.
@@ -14,8 +14,9 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+from functions.audit.domain import bundle
 from functions.audit.domain.bundle import BundleWriter, ManifestBase
 from functions.audit.domain.collection import Collection
 from functions.audit.domain.errors import (
@@ -25,7 +26,13 @@ from functions.audit.domain.errors import (
 )
 from functions.audit.domain.exports import STALLED
 from functions.audit.domain.models import Checkpoint, Export, Found, FoundPage, Position, Span
-from functions.audit.domain.ports import ArchiveReader, ExportFiles, Exports, RecordReader
+from functions.audit.domain.ports import (
+    ArchiveReader,
+    ExportFiles,
+    Exports,
+    ExportSigner,
+    RecordReader,
+)
 from functions.audit.domain.proofs import ProofService
 from functions.audit.domain.record_schema import RECORD_SCHEMA
 from functions.audit.domain.spans import hot_boundary, split
@@ -36,6 +43,7 @@ _RENEWAL_SECONDS = STALLED.total_seconds() / 4
 _PAGE = 500
 _ADDED_AT_ONCE = 1_000
 _PROVEN_AT_ONCE = 500
+_DoneT = TypeVar("_DoneT")
 _logger = logging.getLogger(__name__)
 
 
@@ -78,12 +86,14 @@ class ExportWorker:
         exports: Exports,
         files: ExportFiles,
         sources: Sources,
+        signer: ExportSigner,
         clock: Clock,
         limits: ExportLimits | None = None,
     ) -> None:
         self._exports = exports
         self._files = files
         self._sources = sources
+        self._signer = signer
         self._clock = clock
         self._limits = limits or ExportLimits()
 
@@ -130,6 +140,8 @@ class ExportWorker:
                 proven = await _in_thread(lambda stop: _write(path, base, collection, stop))
             finally:
                 collection.close()
+            digest = await _in_thread(lambda _: bundle.digest(str(path)))
+            bundle.attach(str(path), await self._signer.sign_export(digest))
             name = f"{lease.export.export_id}.zip"
             size = await self._files.put(name, str(path))
             return {
@@ -186,7 +198,7 @@ class ExportWorker:
         return ManifestBase(key.vkey, newest, self._clock(), export.span, export.filter)
 
 
-async def _in_thread(work: Callable[[threading.Event], int]) -> int:
+async def _in_thread(work: Callable[[threading.Event], _DoneT]) -> _DoneT:
     """Runs `work` in a thread, which has ended when this ends: cancelled, it sets the event."""
     stop = threading.Event()
     running = asyncio.ensure_future(asyncio.to_thread(work, stop))
@@ -206,13 +218,13 @@ def _write(path: Path, base: ManifestBase, collection: Collection, stop: threadi
 
     Once `stop` is set, nobody waits for the bundle any more, and it is left as it is.
     """
-    with BundleWriter(str(path), base) as bundle:
+    with BundleWriter(str(path), base) as writer:
         for record, placed in collection.in_order():
             if stop.is_set():
                 return 0
-            bundle.add(record, placed)
-        bundle.finish(RECORD_SCHEMA)
-        return bundle.proven
+            writer.add(record, placed)
+        writer.finish(RECORD_SCHEMA)
+        return writer.proven
 
 
 class _Lease:

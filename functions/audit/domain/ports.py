@@ -228,6 +228,13 @@ class SealNow(Protocol):
         """Seals everything accepted before this call; the sealer's answer."""
 
 
+class ExportSigner(Protocol):
+    """Has the sealer's function sign, which alone may."""
+
+    async def sign_export(self, digest: bytes) -> str:
+        """The note of the export with this SHA-256. Raises `SealingError`."""
+
+
 class Cipher(Protocol):
     """Authenticated encryption under a 256-bit key."""
 

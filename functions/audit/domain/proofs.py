@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from contracts.audit.audit_verify import EMPTY_ROOT, Key, RefusedError, TreeHead
-from functions.audit.domain import checkpoint, merkle
+from functions.audit.domain import checkpoint, merkle, notes
 from functions.audit.domain.errors import (
     CheckpointNotFoundError,
     EventNotFoundError,
@@ -72,7 +72,7 @@ class ProofService:
 
     async def key(self) -> Key:
         """The log's public key; its `vkey` is what verifiers are given."""
-        return await checkpoint.key_of(self._signer, self._log_name)
+        return await notes.key_of(self._signer, self._log_name)
 
     async def latest(self) -> Checkpoint:
         """The newest checkpoint. Raises `CheckpointNotFoundError` while the log is empty."""

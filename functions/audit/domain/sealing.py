@@ -25,7 +25,7 @@ from datetime import datetime
 from typing import Any
 
 from contracts.audit.audit_verify import RefusedError, TreeHead
-from functions.audit.domain import batches, checkpoint, merkle, tiles
+from functions.audit.domain import batches, checkpoint, merkle, notes, tiles
 from functions.audit.domain.batches import Batch
 from functions.audit.domain.errors import ForkError, SealingError
 from functions.audit.domain.models import Checkpoint, Head, Marker, Position
@@ -232,7 +232,7 @@ class Sealer:
             await self._check_checkpoint(name, await self._existing(name), size, root)
 
     async def _check_checkpoint(self, name: str, content: bytes, size: int, root: bytes) -> None:
-        key = await checkpoint.key_of(self._signer, self._log_name)
+        key = await notes.key_of(self._signer, self._log_name)
         try:
             stated = checkpoint.read(content, key)
         except RefusedError as refusal:

@@ -12,7 +12,7 @@ from contracts.audit.audit_verify import (
     verify_signature,
     vkey_of,
 )
-from functions.audit.domain import checkpoint
+from functions.audit.domain import checkpoint, notes
 from functions.audit.domain.errors import SealingError
 from tests.fakes.audit_log import LOG_NAME, MemorySigner
 
@@ -36,7 +36,7 @@ async def note(size=7, root=ROOT, signer=None):
 
 
 async def key():
-    return await checkpoint.key_of(MemorySigner(), LOG_NAME)
+    return await notes.key_of(MemorySigner(), LOG_NAME)
 
 
 def test_keys_and_signatures_of_another_implementation():

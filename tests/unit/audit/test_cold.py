@@ -15,9 +15,9 @@ from functions.audit.adapters.cold_function import ColdFunction
 from functions.audit.adapters.duckdb_store import DuckdbStore
 from functions.audit.adapters.sealer_function import SealerFunction
 from functions.audit.domain.errors import ArchiveUnavailableError, RangeTooWideError, SealingError
-from functions.audit.domain.flush import FLUSH
 from functions.audit.domain.models import Filter, Found, FoundPage, Position, Span
 from functions.audit.domain.pages import fitting
+from functions.audit.domain.sealer_calls import FLUSH, export_event
 from tests.fakes.archive_bucket import ArchiveBucket, Lambda, parquet
 from tests.fakes.audit_reading import entry
 
@@ -374,8 +374,8 @@ class Large:
 class Sealer:
     """The Lambda client of a sealer, or of one that does not answer."""
 
-    def __init__(self, failure=None, kind=None) -> None:
-        self.failure, self.kind = failure, kind
+    def __init__(self, failure=None, kind=None, answer=None) -> None:
+        self.failure, self.kind, self.answer = failure, kind, answer or {"sealed": 3}
         self.asked: list[bytes] = []
 
     def invoke(self, FunctionName, Payload):  # noqa: N803
@@ -383,7 +383,7 @@ class Sealer:
         self.asked.append(Payload)
         if self.failure:
             raise self.failure
-        answer = {"Payload": io.BytesIO(b'{"sealed": 3}')}
+        answer = {"Payload": io.BytesIO(json.dumps(self.answer).encode())}
         return {**answer, "FunctionError": self.kind} if self.kind else answer
 
 
@@ -391,6 +391,12 @@ async def test_the_sealer_is_invoked_and_its_answer_awaited():
     client = Sealer()
     assert await SealerFunction("sealer", lambda: client).seal() == {"sealed": 3}
     assert [json.loads(payload) for payload in client.asked] == [FLUSH]
+
+
+async def test_the_sealer_is_asked_for_a_note():
+    client = Sealer(answer={"note": "n"})
+    assert await SealerFunction("sealer", lambda: client).sign_export(b"d" * 32) == "n"
+    assert [json.loads(payload) for payload in client.asked] == [export_event(b"d" * 32)]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from functions.audit.domain.errors import (
     ExportConflictError,
     ExportNotFoundError,
     InvalidRangeError,
+    SealingError,
 )
 from functions.audit.domain.export_worker import ExportLimits, ExportWorker, Sources
 from functions.audit.domain.exports import ExportRequest, ExportService
@@ -33,7 +34,7 @@ from servicekit.dynamodb import Page
 from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import IdempotencyConflictError
 from servicekit.paging import InvalidCursorError, encode_cursor
-from tests.fakes.audit_log import MemoryLog
+from tests.fakes.audit_log import LOG_NAME, LogExportSigner, MemoryLog
 from tests.fakes.audit_reading import (
     NOW,
     Clock,
@@ -74,9 +75,16 @@ class Sink:
         return self
 
     def worker(self, **replaced):
-        parts = {"exports": self.exports, "files": self.files, **replaced}
+        parts = {
+            "exports": self.exports,
+            "files": self.files,
+            "signer": LogExportSigner(self.log),
+            **replaced,
+        }
         sources = Sources(self.records, self.archive, self.log.proofs(), HOT_DAYS)
-        return ExportWorker(parts["exports"], parts["files"], sources, self.clock, self.limits)
+        return ExportWorker(
+            parts["exports"], parts["files"], sources, parts["signer"], self.clock, self.limits
+        )
 
     async def create(self, request=REQUEST, key=None):
         return await self.service.create(request, key)
@@ -292,6 +300,35 @@ async def test_a_bundle_is_verified_by_an_outsider(tmp_path):
         check=False,
     )
     assert result.returncode == audit_verify.NOT_PROVEN, result.stdout
+    assert "REFUSED" not in result.stdout
+
+
+async def test_what_cannot_be_signed_is_tried_again():
+    class NoSigner:
+        async def sign_export(self, _):
+            raise SealingError
+
+    sink = await Sink(days_back(1)).ready()
+    export = await sink.create()
+    with pytest.raises(SealingError):
+        await sink.worker(signer=NoSigner()).run(export.export_id)
+    assert (await sink.exports.get(export.export_id)).status == "queued"
+    assert sink.files.stored == {}
+
+
+@pytest.mark.parametrize("digest", ["", "00" * 31, "00" * 33, "log\n7\n", "xx" * 32])
+async def test_the_sealer_signs_no_other_text(digest):
+    log = MemoryLog()
+    with pytest.raises(ValueError, match=r"SHA-256|hexadecimal"):
+        await log.sealing_function().run({"sign_export": digest})
+
+
+async def test_an_exports_note_is_no_checkpoint():
+    log = MemoryLog()
+    note = await LogExportSigner(log).sign_export(bytes(32))
+    assert note.startswith(f"{LOG_NAME}\nexport\n{'00' * 32}\n\n")
+    with pytest.raises(audit_verify.RefusedError, match="not origin, size and root"):
+        audit_verify.open_checkpoint(note, await log.proofs().key())
 
 
 async def test_each_record_is_in_the_bundle_once_and_each_store_reads_its_part():
@@ -418,7 +455,11 @@ async def test_a_worker_killed_at_any_step_is_followed_by_one_that_completes():
             HOT_DAYS,
         )
         worker = ExportWorker(
-            Mortal(sink.exports, deaths), Mortal(sink.files, deaths), sources, sink.clock
+            Mortal(sink.exports, deaths),
+            Mortal(sink.files, deaths),
+            sources,
+            Mortal(LogExportSigner(sink.log), deaths),
+            sink.clock,
         )
         try:
             await worker.run(export.export_id)
@@ -518,7 +559,8 @@ async def test_too_slow_an_export_fails_with_a_reason():
 
 @pytest.mark.parametrize("lost", [False, True])
 async def test_no_thread_is_at_work_on_the_records_when_they_are_closed(monkeypatch, lost):
-    limits = {"renewal_seconds": 0.001} if lost else {"seconds": 0.1}
+    # Long enough for a busy machine to begin reading in, over while the reading is held up.
+    limits = {"renewal_seconds": 0.001} if lost else {"seconds": 1}
     sink = await Sink(days_back(1, 2, 3), **limits).ready()
     export = await sink.create()
     reached, go, steps = asyncio.Event(), threading.Event(), []
@@ -542,7 +584,7 @@ async def test_no_thread_is_at_work_on_the_records_when_they_are_closed(monkeypa
     if lost:
         current = await sink.exports.get(export.export_id)
         sink.exports.stored[export.export_id] = replace(current, version=current.version + 7)
-    await asyncio.sleep(0.2)
+    await asyncio.sleep(0.2 if lost else 1.2)
     assert steps == ["read"]
     assert not work.done()
     go.set()

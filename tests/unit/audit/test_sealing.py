@@ -10,7 +10,7 @@ from datetime import timedelta
 import pytest
 
 from contracts.audit.audit_verify import open_checkpoint
-from functions.audit.domain import batches, checkpoint, merkle
+from functions.audit.domain import batches, checkpoint, merkle, notes
 from functions.audit.domain.errors import ForkError, SealingError
 from functions.audit.domain.models import Leaf, Marker, Position
 from functions.audit.domain.sealing import Sealer
@@ -34,7 +34,7 @@ SEALERS = 16
 
 async def check_log(log: MemoryLog) -> None:
     """The whole log anew from its batches: contiguous, each record once, every checkpoint holds."""
-    key = await checkpoint.key_of(MemorySigner(), LOG_NAME)
+    key = await notes.key_of(MemorySigner(), LOG_NAME)
     hashes, ids, sizes, size = [], [], [], 0
     while (content := log.objects.get(batches.name_of(size))) is not None:
         batch = batches.decode(size, content)
@@ -211,18 +211,19 @@ async def test_killed_again_and_again_among_rivals(seed):
 async def test_a_sealer_that_slept_since_it_read_the_pending_adds_nothing_twice():
     log = MemoryLog()
     log.accept_many(10)
-    awake = asyncio.Event()
+    asleep, awake = asyncio.Event(), asyncio.Event()
 
     class Sleepy(MemoryLedger):
         async def pending(self, up_to, limit):
             found = await super().pending(up_to, limit)
+            asleep.set()
             await awake.wait()
             return found
 
     evidence = MemoryEvidence(log.objects)
     sleeper = Sealer(Sleepy(log.state), evidence, MemorySigner(), LOG_NAME, log.clock)
     sleeping = asyncio.create_task(sleeper.run(log.now))
-    await asyncio.sleep(0.01)
+    await asleep.wait()
     await log.seal()
     log.accept("next")
     await log.seal()

@@ -127,6 +127,15 @@ def test_the_last_words_are_not_those_of_an_earlier_run(tmp_path):
         process.wait_until(record, lambda: False, seconds=30)
 
 
+@pytest.fixture
+def interruptible():
+    """Ctrl-C as a command has it: what starts the tests may have had it ignored."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("interruptible")
 def test_an_interrupt_waits_for_the_record(tmp_path, monkeypatch):
     """Else what was started could not be found again."""
     popen = process.subprocess.Popen
@@ -144,6 +153,7 @@ def test_an_interrupt_waits_for_the_record(tmp_path, monkeypatch):
     assert process.stop(left.identity, seconds=10)
 
 
+@pytest.mark.usefixtures("interruptible")
 def test_cleaning_up_is_not_disturbed_and_passes_nothing_on():
     with process.undisturbed():
         signal.raise_signal(signal.SIGINT)

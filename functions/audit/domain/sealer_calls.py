@@ -1,4 +1,4 @@
-"""When the sealer runs, up to when it takes records, and what it answers."""
+"""What the sealer's function is called for, which alone signs: to seal, or for an export's note."""
 
 from __future__ import annotations
 
@@ -7,14 +7,23 @@ from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import Any
 
-from functions.audit.domain import checkpoint
+from contracts.audit.audit_verify import HASH_BYTES, export_text
+from functions.audit.domain import notes
 from functions.audit.domain.ports import Signer
 from functions.audit.domain.sealing import Sealer, SealResult
 from servicekit.clock import Clock, to_text
 from servicekit.metrics import Metrics
 
 FLUSH: Mapping[str, object] = {"flush": True}
-"""The event that asks for a flush; any other is the schedule's."""
+"""The event that asks for a flush; any that asks for nothing is the schedule's."""
+
+_EXPORT = "sign_export"
+
+
+def export_event(digest: bytes) -> Mapping[str, object]:
+    """The event that asks for the note of an export: `export_text` has what is signed."""
+    return {_EXPORT: digest.hex()}
+
 
 _SCHEDULED_RUN = timedelta(minutes=4)
 _FLUSH_RUN = timedelta(seconds=20)
@@ -47,10 +56,23 @@ class SealingFunction:
         self._sleep = sleep
 
     async def run(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Seals; returns {"sealed", "complete", "checkpoint": the contract's Checkpoint or None}.
+        """Does what the event asks for.
 
-        Raises what `Sealer.run` raises.
+        Of an export's digest the answer is {"note": str}; else it is {"sealed": int, "complete":
+        bool, "checkpoint": the contract's Checkpoint or None}. Raises what `Sealer.run` and
+        `notes.sign` raise, and `ValueError` for a digest that is none: whoever asks for a
+        signature chooses nothing else of what is signed.
         """
+        if _EXPORT in event:
+            return {"note": await self._sign_export(bytes.fromhex(event[_EXPORT]))}
+        return await self._seal(event)
+
+    async def _sign_export(self, digest: bytes) -> str:
+        if len(digest) != HASH_BYTES:
+            raise ValueError("an export's digest is a SHA-256 hash")
+        return await notes.sign(self._signer, self._log_name, export_text(self._log_name, digest))
+
+    async def _seal(self, event: Mapping[str, Any]) -> dict[str, Any]:
         called = self._clock()
         flush = bool(event.get("flush"))
         if flush:
@@ -68,7 +90,7 @@ class SealingFunction:
         newest = result.checkpoint
         if newest is None:
             return None
-        key = await checkpoint.key_of(self._signer, self._log_name)
+        key = await notes.key_of(self._signer, self._log_name)
         return {
             "size": newest.size,
             "root_hash": newest.root.hex(),
