@@ -12,7 +12,8 @@
 
 One line is printed for each problem and for each record that is not proven (the first 1,000 of
 these, and the number of the others), then a summary. Exit status: 0 everything is proven, 3 nothing
-is wrong but some is not proven (not sealed yet), 1 something is refused, 2 the input is unusable.
+is wrong but some is not proven (not sealed yet), 1 something is refused, 2 the input is unusable
+(a bundle that is damaged so that it is no ZIP any more, too).
 
 What is proven: a record's bytes are a leaf of the Merkle tree (RFC 6962) whose root the log's key
 has signed (Ed25519, RFC 8032; C2SP signed note and tlog-checkpoint). The same key has signed the

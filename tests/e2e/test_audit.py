@@ -5,8 +5,9 @@ import json
 import subprocess
 import sys
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -17,6 +18,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from functions.audit.adapters.archive_files import CacheLimits
 from tests.conftest import ROOT
 from tests.e2e.conftest import REGION, eventually, problem
 
@@ -287,7 +289,12 @@ def test_many_sealers_at_once_make_one_log(audit, tmp_path):
 def export(audit, tmp_path, **body) -> Path:
     answer = audit.post("/api/v1/exports", json=body)
     assert answer.status_code == 202, answer.text
-    path = f"/api/v1/exports/{answer.json()['export_id']}"
+    return fetched(audit, answer.json()["export_id"], tmp_path)
+
+
+def fetched(audit, export_id, tmp_path) -> Path:
+    """The bundle of an export, once it is made."""
+    path = f"/api/v1/exports/{export_id}"
     done = eventually(
         lambda: (found := audit.get(path).json())["status"] in {"completed", "failed"} and found, 90
     )
@@ -520,20 +527,18 @@ def test_a_days_archive_is_the_days_records(cloud, audit):
     assert archived(cloud, today) == stored()
 
 
-@pytest.fixture
-def old_records(cloud, tmp_path) -> Iterator[list[str]]:
-    """Records of a hundred days ago, as Firehose wrote them then; one of them twice."""
-    day = datetime.now(UTC) - timedelta(days=100)
-    ids = [f"old-{uuid4()}" for _ in range(6)]
+def parquet(ids: Sequence[str], day: datetime, path: Path) -> bytes:
+    """Records as Firehose writes them, a second after each other; an id again is its record."""
+    first: dict[str, int] = {}
     rows = []
-    for number, event_id in enumerate([*ids, ids[0]]):
-        moment = (day + timedelta(seconds=number % 6)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    for event_id in ids:
+        second = first.setdefault(event_id, len(first))
+        moment = (day + timedelta(seconds=second)).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         document = {
             "schema": 1, "event_id": event_id, "event_type": "user_action", "timestamp": moment,
             "resource": "museum/1", "action": "look", "metadata": {}, "reported_by": "curator",
         }  # fmt: skip
         rows.append((event_id, moment, json.dumps(document, sort_keys=True, separators=(",", ":"))))
-    path = tmp_path / "old.parquet"
     connection = duckdb.connect()
     connection.execute(
         "CREATE TABLE t (event_id VARCHAR, timestamp VARCHAR, event_type VARCHAR, user_id BIGINT,"
@@ -546,11 +551,37 @@ def old_records(cloud, tmp_path) -> Iterator[list[str]]:
         rows,
     )
     connection.execute(f"COPY t TO '{path}' (FORMAT PARQUET, COMPRESSION snappy)")
+    return path.read_bytes()
+
+
+@contextmanager
+def in_archive(cloud, day: datetime, content: bytes) -> Iterator[None]:
     bucket = physical(cloud, "AWS::S3::Bucket", "Archive")
     key = f"events/day={day:%Y-%m-%d}/old-{uuid4()}.parquet"
-    cloud.client("s3").put_object(Bucket=bucket, Key=key, Body=path.read_bytes())
-    yield ids
+    cloud.client("s3").put_object(Bucket=bucket, Key=key, Body=content)
+    yield
     cloud.client("s3").delete_object(Bucket=bucket, Key=key)
+
+
+@pytest.fixture
+def old_records(cloud, tmp_path) -> Iterator[list[str]]:
+    """Records of a hundred days ago; one of them was delivered twice."""
+    day = datetime.now(UTC) - timedelta(days=100)
+    ids = [f"old-{uuid4()}" for _ in range(6)]
+    with in_archive(cloud, day, parquet([*ids, ids[0]], day, tmp_path / "old.parquet")):
+        yield ids
+
+
+@pytest.fixture
+def crowded_day(cloud, tmp_path) -> Iterator[tuple[datetime, str]]:
+    """A day with more in the archive than an interactive query reads, and its one record."""
+    day = datetime.now(UTC) - timedelta(days=200)
+    content = parquet([event_id := f"old-{uuid4()}"], day, tmp_path / "crowded.parquet")
+    # A reader finds the footer from the file's end, and by it the rows: nobody looks between.
+    footer = int.from_bytes(content[-8:-4], "little") + 8
+    padding = bytes(CacheLimits().range_bytes)
+    with in_archive(cloud, day, content[:-footer] + padding + content[-footer:]):
+        yield day, event_id
 
 
 def test_one_query_reads_both_stores(cloud, audit, old_records, tmp_path):
@@ -580,6 +611,24 @@ def test_one_query_reads_both_stores(cloud, audit, old_records, tmp_path):
     told = verify("bundle.zip", "--key", public_key(audit), cwd=tmp_path)
     # They are in no log of this cloud, and the verifier says that.
     assert told.returncode == 3, told.stdout
+
+
+def test_a_range_with_too_much_for_a_query_is_an_export(audit, crowded_day, tmp_path):
+    day, event_id = crowded_day
+    query = {
+        "resource": "museum/1",
+        "start_time": (day - timedelta(hours=1)).isoformat(),
+        "end_time": (day + timedelta(hours=1)).isoformat(),
+    }
+    answer = audit.get("/api/v1/events", params=query)
+    assert answer.status_code == 202, answer.text
+    begun = answer.json()
+    # Asking again begins no second one.
+    assert audit.get("/api/v1/events", params=query).json()["export_id"] == begun["export_id"]
+    bundle = fetched(audit, begun["export_id"], tmp_path)
+    with zipfile.ZipFile(bundle) as archive:
+        (line,) = archive.read("records.jsonl").splitlines()
+    assert json.loads(json.loads(line)["record"])["event_id"] == event_id
 
 
 # Other ways in, and completeness.

@@ -99,7 +99,8 @@ class ProofService:
         leaf = (await self._leaves(records)).get(event_id)
         if leaf is None:
             raise NotSealedError(
-                "The event is stored and becomes part of the log with the next sealing.",
+                "The event is stored and becomes part of the log with the next sealing:"
+                f" there is one every {self._seal_interval_seconds} s.",
                 retry_after=self._seal_interval_seconds,
             )
         newest = await self.latest()

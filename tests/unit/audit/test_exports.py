@@ -494,7 +494,10 @@ async def test_a_message_that_comes_twice_makes_one_bundle():
 
 
 async def test_an_export_that_is_gone_is_no_work():
-    await Sink().worker().run("exp-gone")
+    sink = Sink()
+    await sink.worker().run("exp-gone")
+    assert sink.exports.stored == {}
+    assert sink.files.stored == {}
 
 
 class WaitingFiles(MemoryFiles):

@@ -246,7 +246,8 @@ async def test_proofs_are_what_the_verifier_takes():
     service = sink(1, 2, 3)
     answer = await service.get("/events/e1/proof")
     assert (answer.status_code, answer.json()["code"]) == (409, "not_sealed_yet")
-    assert int(answer.headers["retry-after"]) > 0
+    assert "every 60 s" in answer.json()["detail"]
+    assert answer.headers["retry-after"] == "60"
     assert (await service.get("/checkpoints/latest")).status_code == 404
     await service.log.seal()
     proof = v1.Proof.model_validate((await service.get("/events/e1/proof")).json())

@@ -114,6 +114,7 @@ def test_who_was_ended_cleanly_by_another_has_saved(ministack, state):
     made.start()
     end(state, signal.SIGTERM)
     made.stop()
+    assert not made.running()
 
 
 def test_what_could_not_be_saved_is_named(ministack):

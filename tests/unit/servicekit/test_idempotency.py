@@ -164,7 +164,9 @@ async def test_a_store_that_fails_disturbs_neither_renewal_nor_work(
     async with idempotency.kept(claim):
         while len(tried) < 3:  # noqa: ASYNC110
             await asyncio.sleep(0)
+    renewals = len(tried)
     await idempotency.release(claim)
+    assert len(tried) == renewals + 1
 
 
 @pytest.mark.parametrize("header", ["", " ", "a b", "\t", "é", "x" * 256, "a\x7f"])
