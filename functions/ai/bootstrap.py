@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
-from functions.ai.adapters.bedrock import Bedrock, Patience
+from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.patience import Patience
 from functions.ai.domain.audit import Operations
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
@@ -61,8 +62,8 @@ def stream_from_environment() -> Stream:
     """The streaming function's dependencies. Raises `SettingsError`."""
     settings = StreamSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    bedrock = bedrock_provider(settings)
-    return build_stream(settings, dynamodb_storage(settings.table_name), bedrock, bedrock.close)
+    providers = {"bedrock": bedrock_provider(settings)}
+    return build_stream(settings, dynamodb_storage(settings.table_name), providers)
 
 
 def audit_from_environment() -> AuditSender:
@@ -89,23 +90,23 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
 def build_stream(
     settings: StreamSettings,
     storage: Storage,
-    provider: ModelProvider,
-    close_provider: Callable[[], None],
+    providers: Mapping[str, ModelProvider],
     clock: Clock = utc_now,
 ) -> Stream:
-    """The streaming function's dependencies over any storage and provider."""
+    """The streaming function's dependencies over any storage and providers (by name)."""
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
     chat = ChatService(
         _sessions(settings, storage, catalogue, clock),
         storage.sessions,
         catalogue,
-        provider,
+        providers,
         _idempotency(settings, storage, clock),
         _operations(storage, clock),
     )
 
-    def close() -> None:
-        close_provider()
+    async def close() -> None:
+        for provider in providers.values():
+            await provider.aclose()
         storage.close()
 
     return Stream(chat, close)

@@ -65,7 +65,7 @@ class AiService:
         storage = storage or self.memory.storage()
         self.api = buffered.create_app(build_api(settings, storage, self.clock))
         self.stream_dependencies = build_stream(
-            settings, storage, self.provider, lambda: None, self.clock
+            settings, storage, {"bedrock": self.provider}, self.clock
         )
         self.stream = streamed.create_app(self.stream_dependencies)
 

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 from functions.ai.bootstrap import Storage
 from functions.ai.domain.errors import (
@@ -11,16 +11,14 @@ from functions.ai.domain.errors import (
     SessionNotActiveError,
     SessionNotFoundError,
 )
+from functions.ai.domain.inference import Completion, Prompt, Said, Usage
 from functions.ai.domain.models import (
-    Completion,
     Draft,
     Message,
-    Prompt,
     Session,
     SessionChanges,
     SessionFilter,
     SessionPage,
-    Usage,
 )
 from functions.ai.domain.ports import Settlement
 from servicekit.audit import JsonObject
@@ -218,6 +216,8 @@ class MemorySessions:
 class ScriptedProvider:
     """`ports.ModelProvider` that says what it is told; `None` waits for `go`."""
 
+    drains: ClassVar[bool] = False
+
     script: list[Sequence[str] | Completion | Exception | None] = field(
         default_factory=lambda: [["Hello"], [" there", "!"], Completion(Usage(100, 20))]
     )
@@ -225,7 +225,7 @@ class ScriptedProvider:
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[str] | Completion, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         self.prompts.append(prompt)
         self.asked.set()
         for step in list(self.script):
@@ -236,6 +236,9 @@ class ScriptedProvider:
                 self.go.clear()
                 continue
             yield step
+
+    async def aclose(self) -> None:
+        pass
 
 
 class Memory:

@@ -7,7 +7,8 @@ from botocore.config import Config
 from botocore.exceptions import ConnectionClosedError
 from botocore.session import get_session
 
-from functions.ai.adapters.bedrock import Bedrock, Patience
+from functions.ai.adapters.bedrock import Bedrock
+from functions.ai.adapters.patience import Patience
 from functions.ai.domain.errors import (
     ContextTooLongError,
     ModelUnavailableError,
@@ -18,9 +19,10 @@ from functions.ai.domain.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from functions.ai.domain.models import Completion, Prompt, Utterance
+from functions.ai.domain.inference import Completion, Prompt
 from tests.fakes.ai_app import AiService, chat_body, chunks
 from tests.fakes.bedrock_server import BedrockServer
+from tests.fakes.prompts import said
 
 pytestmark = pytest.mark.anyio
 
@@ -62,11 +64,11 @@ def make_bedrock(server, monkeypatch):
 
     yield make
     for bedrock in made:
-        bedrock.close()
+        asyncio.run(bedrock.aclose())
 
 
 def prompt(*texts):
-    return Prompt("amazon.nova-lite-v1:0", ("Be brief",), (Utterance("user", texts),))
+    return Prompt("amazon.nova-lite-v1:0", ("Be brief",), (said("user", *texts),))
 
 
 async def collect(stream, texts):
@@ -88,8 +90,8 @@ async def test_an_answer_comes_in_its_chunks_with_its_usage(make_bedrock, server
     texts, completion = await answer(make_bedrock(), "[[chunks=5]][[text=Grüße 🙂 an alle]]")
     assert "".join(texts) == "Grüße 🙂 an alle"
     assert len(texts) == 5
-    assert completion.usage.input_tokens > 0
-    assert completion.usage.output_tokens > 0
+    assert completion.usage.input > 0
+    assert completion.usage.output > 0
     (call,) = server.calls
     assert call.body["system"] == [{"text": "Be brief"}]
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from functions.ai.adapters.bedrock_errors import to_app_error
+from functions.ai.adapters.patience import Patience
 from functions.ai.domain.errors import ProviderTimeoutError, ProviderUnavailableError
-from functions.ai.domain.models import Completion, Prompt, Usage
+from functions.ai.domain.inference import Completion, Prompt, Said, Text, Usage, Utterance
 from servicekit.aws import LazyClient, make_client
 from servicekit.errors import AppError
 
@@ -30,16 +30,10 @@ _CONNECT_SECONDS = 5
 _CLOSE_SECONDS = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Patience:
-    """Seconds that a model may be silent: before its first content, and after it."""
-
-    first_byte: float
-    idle: float
-
-
 class Bedrock:
     """`ports.ModelProvider` on Bedrock."""
+
+    drains = True
 
     def __init__(
         self, patience: Patience, make: Callable[[], BedrockRuntimeClient] | None = None
@@ -50,7 +44,7 @@ class Bedrock:
         )
         self._readers: set[threading.Thread] = set()
 
-    async def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[str] | Completion, None]:
+    async def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         """See `ports.ModelProvider`."""
         if len(self._readers) >= MAX_STREAMS:
             raise ProviderUnavailableError("Too many answers at once.", retry_after=1)
@@ -76,8 +70,11 @@ class Bedrock:
         finally:
             feed.abandoned = True
 
-    def close(self) -> None:
+    async def aclose(self) -> None:
         """Waits a little for the readers, which may be in a silent read, and closes the client."""
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
         deadline = time.monotonic() + _CLOSE_SECONDS
         for reader in list(self._readers):
             reader.join(max(0.0, deadline - time.monotonic()))
@@ -167,14 +164,15 @@ class _Feed:
 def _arguments(prompt: Prompt) -> dict[str, Any]:
     arguments: dict[str, Any] = {
         "modelId": prompt.model,
-        "messages": [
-            {"role": said.role, "content": [{"text": text} for text in said.texts]}
-            for said in prompt.utterances
-        ],
+        "messages": [{"role": said.role, "content": _content(said)} for said in prompt.utterances],
     }
     if prompt.system:
         arguments["system"] = [{"text": text} for text in prompt.system]
     return arguments
+
+
+def _content(said: Utterance) -> list[dict[str, Any]]:
+    return [{"text": part.text} for part in said.parts if isinstance(part, Text)]
 
 
 def _usage(metadata: dict[str, Any]) -> Usage | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from functions.ai.domain.errors import UnknownModelError, UnknownProviderError
-from functions.ai.domain.models import Usage
+from functions.ai.domain.inference import Usage
 
 _DATA = Path(__file__).with_name("catalogue.json")
 _FIRST_ADDITIONAL_ID = 1001
@@ -57,9 +57,7 @@ class Model:
         """US dollars as a plain decimal number, exact; None where no price is known."""
         if self.input_cost is None or self.output_cost is None:
             return None
-        total = (
-            usage.input_tokens * self.input_cost + usage.output_tokens * self.output_cost
-        ) / _PRICED_TOKENS
+        total = (usage.input * self.input_cost + usage.output * self.output_cost) / _PRICED_TOKENS
         return f"{total.normalize():f}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Literal
@@ -17,7 +17,8 @@ from functions.ai.domain.errors import (
     ProviderTimeoutError,
     SessionNotFoundError,
 )
-from functions.ai.domain.models import Completion, Message, Session
+from functions.ai.domain.inference import Completion
+from functions.ai.domain.models import Message, Session
 from functions.ai.domain.ports import ModelProvider, SessionStore, Settlement
 from functions.ai.domain.prompts import to_prompt
 from functions.ai.domain.sessions import SessionService, not_active
@@ -108,14 +109,14 @@ class ChatService:
         sessions: SessionService,
         store: SessionStore,
         catalogue: Catalogue,
-        provider: ModelProvider,
+        providers: Mapping[str, ModelProvider],
         idempotency: Idempotency,
         operations: Operations,
     ) -> None:
         self._sessions = sessions
         self._store = store
         self._catalogue = catalogue
-        self._provider = provider
+        self._providers = providers
         self._idempotency = idempotency
         self._operations = operations
         self._running: set[asyncio.Task[None]] = set()
@@ -234,10 +235,11 @@ class ChatService:
     async def _ask(self, turn: Turn, work: _Work) -> _Answer:
         answer = _Answer()
         prompt = to_prompt(work.model.name, work.history)
+        provider = self._providers[work.model.provider.name]
         try:
             async with (
                 asyncio.timeout(MAX_ANSWER_SECONDS),
-                aclosing(self._provider.stream(prompt)) as stream,
+                aclosing(provider.stream(prompt)) as stream,
             ):
                 async for event in stream:
                     if isinstance(event, Completion):
@@ -261,7 +263,7 @@ class ChatService:
         draft = await self._sessions.draft(
             "assistant",
             "".join(answer.texts),
-            tokens_used=usage.input_tokens + usage.output_tokens if usage else None,
+            tokens_used=usage.total if usage else None,
             cost=work.model.cost(usage) if usage else None,
             reply_to=work.question,
             incomplete=answer.error is not None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from functions.ai.domain.catalogue import Catalogue
@@ -26,4 +26,4 @@ class Stream:
     """What the streamed routes need."""
 
     chat: ChatService
-    close: Callable[[], None]
+    close: Callable[[], Awaitable[None]]

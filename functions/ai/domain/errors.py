@@ -119,6 +119,22 @@ class ProviderTimeoutError(ProviderError):
     title = "The model did not answer in time"
 
 
+class ContentRefusedError(AppError):
+    """The provider's rules forbid the question or its answer; another provider's may not."""
+
+    code = "content_refused"
+    status = 422
+    title = "The provider refuses this content"
+
+
+class ProviderKeyMissingError(ProviderError):
+    """The deployment has no key of the provider; the detail names where it belongs."""
+
+    code = "provider_not_configured"
+    status = 503
+    title = "The provider has no key in this deployment"
+
+
 class AnswerTooLargeError(ProviderError):
     """The answer does not fit into one message."""
 

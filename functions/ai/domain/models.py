@@ -1,4 +1,4 @@
-"""Sessions, messages and what passes between a turn and a model."""
+"""Sessions and messages."""
 
 from __future__ import annotations
 
@@ -83,35 +83,3 @@ class SessionPage:
 
     sessions: Sequence[Session]
     next_position: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Utterance:
-    """What one side said, in one or more texts, until the other side spoke."""
-
-    role: Literal["user", "assistant"]
-    texts: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Prompt:
-    """What a model is asked: utterances alternate and begin with the user's."""
-
-    model: str
-    system: tuple[str, ...]
-    utterances: tuple[Utterance, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one call."""
-
-    input_tokens: int
-    output_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """The end of a model's answer; `usage` is None where the provider did not say."""
-
-    usage: Usage | None

@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from typing import Protocol
 
+from functions.ai.domain.inference import Completion, Prompt, Said
 from functions.ai.domain.models import (
-    Completion,
     Draft,
     Message,
-    Prompt,
     Session,
     SessionChanges,
     SessionFilter,
@@ -79,9 +78,17 @@ class SessionStore(Protocol):
 class ModelProvider(Protocol):
     """A source of answers."""
 
-    def stream(self, prompt: Prompt) -> AsyncGenerator[Sequence[str] | Completion, None]:
+    drains: bool
+    """Whether an answer that is broken off costs as much as a whole one: then a cancelled one is
+    read to its end, for its usage. Where not, closing the stream ends the work, and its price.
+    """
+
+    def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         """Texts as they come, those that came together as one sequence, and one `Completion`.
 
-        Raises a `ProviderError` or `ContextTooLongError`, before the first text or after it.
-        Ends without `Completion` only by raising.
+        Raises a `ProviderError`, `ContentRefusedError` or `ContextTooLongError`, before the first
+        text or after it. Ends without `Completion` only by raising. Closing it breaks it off.
         """
+
+    async def aclose(self) -> None:
+        """Ends its connections; nothing is streamed any more."""

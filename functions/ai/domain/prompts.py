@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import groupby
-from typing import Literal, cast
+from typing import cast
 
-from functions.ai.domain.models import Message, Prompt, Utterance
+from functions.ai.domain.inference import Prompt, Side, Text, Utterance
+from functions.ai.domain.models import Message
 
 
 def to_prompt(model: str, history: Sequence[Message]) -> Prompt:
@@ -25,7 +26,8 @@ def to_prompt(model: str, history: Sequence[Message]) -> Prompt:
     ]
     utterances = [
         Utterance(
-            cast("Literal['user', 'assistant']", role), tuple(draft.content for draft in drafts)
+            cast("Side", role),
+            tuple(Text(draft.content) for draft in drafts),
         )
         for role, drafts in groupby(
             (draft for draft in kept if draft.role != "system"), key=lambda draft: draft.role

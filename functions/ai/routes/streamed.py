@@ -36,7 +36,7 @@ def create_app(stream: Stream) -> Starlette:
     async def lifespan(_app: Starlette) -> AsyncIterator[None]:
         yield
         await stream.chat.drain()
-        stream.close()
+        await stream.close()
 
     app = Starlette(
         routes=[

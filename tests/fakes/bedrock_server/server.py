@@ -17,7 +17,7 @@ from typing import Any, Self
 from urllib.parse import unquote, urlsplit
 
 from tests.fakes.bedrock_server import eventstream
-from tests.fakes.bedrock_server.script import (
+from tests.fakes.model_script import (
     InvalidScriptError,
     Script,
     answer,

@@ -7,6 +7,7 @@ import pytest
 from functions.ai.domain.audit import Action
 from servicekit.audit import AuditUnavailableError
 from tests.fakes.ai_app import AiService, chat_body
+from tests.fakes.prompts import said
 
 pytestmark = pytest.mark.anyio
 
@@ -245,4 +246,4 @@ async def test_what_others_add_while_the_record_is_written_reaches_the_model(ser
     service.memory.outbox.append = append_amid_others
     await service.call("POST", CHAT, chat_body(session_id=session_id))
     (prompt,) = service.provider.prompts
-    assert prompt.utterances[0].texts == ("one", "two", "Hi")
+    assert prompt.utterances[0] == said("user", "one", "two", "Hi")

@@ -8,13 +8,15 @@ from typing import Any
 
 import pytest
 
-from functions.ai.adapters.bedrock import Bedrock, Patience
+from functions.ai.adapters.bedrock import Bedrock
+from functions.ai.adapters.patience import Patience
 from functions.ai.domain.errors import ProviderTimeoutError, ProviderUnavailableError
-from functions.ai.domain.models import Completion, Prompt, Utterance
+from functions.ai.domain.inference import Completion, Prompt
+from tests.fakes.prompts import said
 
 pytestmark = pytest.mark.anyio
 
-PROMPT = Prompt("m", (), (Utterance("user", ("Hi",)),))
+PROMPT = Prompt("m", (), (said("user", "Hi"),))
 STOP = {"messageStop": {"stopReason": "end_turn"}}
 
 

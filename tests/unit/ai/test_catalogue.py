@@ -3,7 +3,7 @@
 import pytest
 
 from functions.ai.domain.catalogue import Catalogue, UnknownDefaultModelError
-from functions.ai.domain.models import Usage
+from functions.ai.domain.inference import Usage
 from functions.ai.settings import ApiSettings
 from tests.fakes.ai_app import ENVIRONMENT
 

@@ -11,10 +11,11 @@ from functions.ai.domain.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from functions.ai.domain.models import Completion, Usage, Utterance
+from functions.ai.domain.inference import Completion, Usage
 from servicekit.idempotency import LEASE_SECONDS, RETRY_AFTER_SECONDS
 from tests.fakes.ai_app import REQUEST_CONTEXT, AiService, chat_body, chunks
 from tests.fakes.memory import ScriptedProvider
+from tests.fakes.prompts import said
 
 pytestmark = pytest.mark.anyio
 
@@ -77,12 +78,12 @@ async def test_the_model_sees_the_conversation(service):
     first, second = service.provider.prompts
     assert first.model == "amazon.nova-lite-v1:0"
     assert first.system == ("Be brief",)
-    assert first.utterances == (Utterance("user", ("First", "Hi")),)
+    assert first.utterances == (said("user", "First", "Hi"),)
     assert second.model == "llama3.2"
     assert second.utterances == (
-        Utterance("user", ("First", "Hi")),
-        Utterance("assistant", ("Hello there!",)),
-        Utterance("user", ("And?",)),
+        said("user", "First", "Hi"),
+        said("assistant", "Hello there!"),
+        said("user", "And?"),
     )
 
 
@@ -95,7 +96,7 @@ async def test_models_get_no_empty_text_and_no_assistant_who_begins(service):
             {"role": role, "content": content},
         )
     await service.call("POST", CHAT, chat_body(session_id=session_id))
-    assert service.provider.prompts[0].utterances == (Utterance("user", ("Hi",)),)
+    assert service.provider.prompts[0].utterances == (said("user", "Hi"),)
 
 
 @pytest.mark.parametrize("fields", [{"session_id": "nothing"}, {"project_id": 8}, {"user_id": 4}])
@@ -139,7 +140,7 @@ async def test_a_failure_before_the_first_text_is_a_status_and_keeps_the_questio
     service.provider.script = [["Now"], DONE]
     retried = await service.call("POST", CHAT, chat_body(session_id=session_id, message="Again"))
     assert retried.json()["message"]["content"] == "Now"
-    assert service.provider.prompts[-1].utterances == (Utterance("user", ("Hi", "Again")),)
+    assert service.provider.prompts[-1].utterances == (said("user", "Hi", "Again"),)
 
 
 async def test_a_failure_after_the_first_text_keeps_it_and_ends_the_stream(service):
@@ -281,9 +282,9 @@ async def test_a_failed_turn_may_be_tried_again_and_asks_the_question_once(servi
         "POST", CHAT, chat_body(session_id=again.json()["session_id"], message="Then")
     )
     assert service.provider.prompts[-1].utterances == (
-        Utterance("user", ("Hi",)),
-        Utterance("assistant", ("Now",)),
-        Utterance("user", ("Then",)),
+        said("user", "Hi"),
+        said("assistant", "Now"),
+        said("user", "Then"),
     )
 
 
@@ -310,7 +311,7 @@ async def test_a_turn_that_is_tried_again_does_not_see_what_came_after_it(servic
     await service.call("POST", f"/api/v1/sessions/{session_id}/messages", later)
     service.provider.script = [["Now"], DONE]
     await service.call("POST", CHAT, body, idempotency_key="k")
-    assert service.provider.prompts[-1].utterances == (Utterance("user", ("Hi",)),)
+    assert service.provider.prompts[-1].utterances == (said("user", "Hi"),)
 
 
 async def test_an_answer_to_a_session_that_ended_meanwhile_is_kept(service):
