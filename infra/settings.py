@@ -35,6 +35,9 @@ class DeploySettings:
     # How long the answer to an Idempotency-Key is repeated.
     idempotency_window_seconds: int = 24 * 3600
 
+    # How long turns can be read by their id; their events are kept for a day.
+    turn_retention_days: int = 30
+
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90
     audit_retention_days: int = 365

@@ -269,6 +269,7 @@ class ChatResponse(WireModel):
     session_id: str
     message: Message
     status: Annotated[str, Field(examples=["completed"])] = "completed"
+    turn_id: Annotated[str | None, Field(description="Of the turn that made it.")] = None
 
 
 class ChunkError(WireModel):

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.dynamodb_turns import DynamoTurns
 from functions.ai.adapters.patience import Patience
+from functions.ai.adapters.turn_items import Retention
 from functions.ai.domain.audit import Operations
 from functions.ai.domain.catalogue import Catalogue
-from functions.ai.domain.chat import ChatService
+from functions.ai.domain.chat import ChatService, Stores
 from functions.ai.domain.dependencies import Api, Stream
-from functions.ai.domain.ports import ModelProvider, SessionStore
+from functions.ai.domain.ports import ModelProvider, SessionStore, TurnStore
+from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
+from functions.ai.domain.turn_service import TurnService
 from functions.ai.settings import ApiSettings, AuditSettings, StreamSettings
 from servicekit.audit import AuditTrail, Outbox
 from servicekit.audit_outbox import DynamoOutbox, DynamoOutboxReader
@@ -36,8 +40,14 @@ FIRST_IDS_ABOVE = 1_000_000
 """Integer ids of sessions and messages start above it: below lies what older tables hold."""
 
 
+EVENT_RETENTION_SECONDS = 24 * 3600
+"""How long a turn's events can be followed from any place."""
+
 PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
+
+
+_DAY_SECONDS = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +55,7 @@ class Storage:
     """The ports that a database serves."""
 
     sessions: SessionStore
+    turns: TurnStore
     records: RecordStore
     counter: Counter
     outbox: Outbox
@@ -55,7 +66,7 @@ def api_from_environment() -> Api:
     """The buffered function's dependencies. Raises `SettingsError`."""
     settings = ApiSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    return build_api(settings, dynamodb_storage(settings.table_name))
+    return build_api(settings, dynamodb_storage(settings))
 
 
 def stream_from_environment() -> Stream:
@@ -63,7 +74,7 @@ def stream_from_environment() -> Stream:
     settings = StreamSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
     providers = {"bedrock": bedrock_provider(settings)}
-    return build_stream(settings, dynamodb_storage(settings.table_name), providers)
+    return build_stream(settings, dynamodb_storage(settings), providers)
 
 
 def audit_from_environment() -> AuditSender:
@@ -84,7 +95,13 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
     """The buffered function's dependencies over any storage."""
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
     sessions = _sessions(settings, storage, catalogue, clock)
-    return Api(settings.powertools_service_name, catalogue, sessions, storage.sessions)
+    return Api(
+        settings.powertools_service_name,
+        catalogue,
+        sessions,
+        _turns(storage, sessions, clock),
+        storage.sessions,
+    )
 
 
 def build_stream(
@@ -95,12 +112,16 @@ def build_stream(
 ) -> Stream:
     """The streaming function's dependencies over any storage and providers (by name)."""
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
+    sessions = _sessions(settings, storage, catalogue, clock)
+    turns = _turns(storage, sessions, clock)
     chat = ChatService(
-        _sessions(settings, storage, catalogue, clock),
-        storage.sessions,
+        sessions,
+        Stores(storage.sessions, storage.turns),
+        turns,
+        TurnRunner(storage.turns, sessions, providers, clock),
         catalogue,
-        providers,
         _idempotency(settings, storage, clock),
+        clock,
         _operations(storage, clock),
     )
 
@@ -109,14 +130,18 @@ def build_stream(
             await provider.aclose()
         storage.close()
 
-    return Stream(chat, close)
+    return Stream(chat, turns, close)
 
 
-def dynamodb_storage(table_name: str, make: Callable[[], DynamoDBClient] | None = None) -> Storage:
+def dynamodb_storage(
+    settings: ApiSettings, make: Callable[[], DynamoDBClient] | None = None
+) -> Storage:
     """The service's table; `make` makes its client."""
-    table = DynamoTable(table_name, make)
+    table = DynamoTable(settings.table_name, make)
+    retention = Retention(settings.turn_retention_days * _DAY_SECONDS, EVENT_RETENTION_SECONDS)
     return Storage(
         DynamoSessions(table),
+        DynamoTurns(table, retention),
         DynamoRecords(table),
         DynamoCounter(table, FIRST_IDS_ABOVE),
         DynamoOutbox(table, PRODUCER),
@@ -145,6 +170,12 @@ def _sessions(
         clock,
         AnswerLimits(MAX_SESSION_MESSAGES, MAX_SESSION_ANSWER_BYTES),
         _operations(storage, clock),
+    )
+
+
+def _turns(storage: Storage, sessions: SessionService, clock: Clock) -> TurnService:
+    return TurnService(
+        storage.turns, storage.sessions, sessions, clock, _operations(storage, clock)
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from servicekit.settings import Settings
 
@@ -25,6 +25,13 @@ class ApiSettings(TableSettings):
     additional_models: str
     # At least as long as a turn may take, or a record would be gone before its turn is.
     idempotency_window_seconds: int = Field(ge=900)
+    turn_retention_days: int = Field(ge=1)
+
+    @model_validator(mode="after")
+    def _keys_lead_to_turns(self) -> Self:
+        if self.idempotency_window_seconds > self.turn_retention_days * 24 * 3600:
+            raise ValueError("idempotency_window_seconds is longer than turns are kept")
+        return self
 
     @property
     def additional_model_names(self) -> list[str]:

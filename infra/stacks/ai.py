@@ -132,6 +132,7 @@ class AiStack(EnvironmentStack):
             "DEFAULT_MODEL": settings.default_model,
             "ADDITIONAL_MODELS": ",".join(settings.additional_models),
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
+            "TURN_RETENTION_DAYS": str(settings.turn_retention_days),
         }
 
     def _conversations(self) -> list[iam.PolicyStatement]:

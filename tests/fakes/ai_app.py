@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
     "ADDITIONAL_MODELS": "llama3.2",
     "IDEMPOTENCY_WINDOW_SECONDS": "86400",
+    "TURN_RETENTION_DAYS": "30",
     "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "5",
     "MODEL_IDLE_TIMEOUT_SECONDS": "5",
 }
@@ -86,7 +87,7 @@ class AiService:
         if content is not None:
             sent.setdefault("content-type", "application/json")
         app: Any = self.api
-        if path.startswith("/api/v1/chat"):
+        if path.startswith("/api/v1/chat") or path.partition("?")[0].endswith("/events"):
             app = self.stream
             if context is not None:
                 sent.setdefault("x-amzn-request-context", json.dumps(context))
@@ -124,7 +125,11 @@ def chat_body(**fields: Any) -> dict[str, Any]:
 
 def chunks(answer: httpx.Response) -> list[dict[str, Any]]:
     """The chunks of a streamed answer, which ends with [DONE]."""
-    lines = [line.removeprefix("data: ") for line in answer.text.splitlines() if line]
+    lines = [
+        line.removeprefix("data: ")
+        for line in answer.text.splitlines()
+        if line and not line.startswith(("id:", ":"))
+    ]
     assert lines.pop() == "[DONE]"
     return [json.loads(line) for line in lines]
 

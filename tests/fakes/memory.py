@@ -3,13 +3,16 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar
+from datetime import datetime
+from typing import Any
 
 from functions.ai.bootstrap import Storage
 from functions.ai.domain.errors import (
     ClaimLostError,
     SessionNotActiveError,
     SessionNotFoundError,
+    SessionOccupiedError,
+    TurnLostError,
 )
 from functions.ai.domain.inference import Completion, Prompt, Said, Usage
 from functions.ai.domain.models import (
@@ -21,6 +24,7 @@ from functions.ai.domain.models import (
     SessionPage,
 )
 from functions.ai.domain.ports import Settlement
+from functions.ai.domain.turns import Bill, Ending, Numbered, Signal, Turn
 from servicekit.audit import JsonObject
 from servicekit.clock import to_text
 from servicekit.idempotency import ClaimUpdate, Record
@@ -113,7 +117,7 @@ class MemorySessions:
     async def create(
         self, session: Session, drafts: Sequence[Draft], settlement: Settlement | None
     ) -> tuple[Session, list[Message]]:
-        self._fail()
+        self.fail()
         messages = [
             Message(session.session_id, session.number, 1 + index, draft)
             for index, draft in enumerate(drafts)
@@ -126,7 +130,7 @@ class MemorySessions:
         return stored, list(messages)
 
     async def get(self, session_id: str, *, even_deleted: bool = False) -> Session | None:
-        self._fail()
+        self.fail()
         return self.sessions.get(session_id)
 
     async def append(
@@ -137,7 +141,7 @@ class MemorySessions:
         *,
         only_active: bool,
     ) -> tuple[Session, Message]:
-        self._fail()
+        self.fail()
         current = self.sessions.get(session.session_id)
         if current is None:
             raise SessionNotFoundError
@@ -205,18 +209,160 @@ class MemorySessions:
             yield message
 
     async def check(self) -> None:
+        self.fail()
+
+    def fail(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+
+class MemoryTurns:
+    """`ports.TurnStore`."""
+
+    def __init__(self, sessions: MemorySessions, records: MemoryRecords) -> None:
+        self._sessions = sessions
+        self._records = records
+        self.turns: dict[str, Turn] = {}
+        self.stored: dict[str, list[Numbered]] = {}
+        self.writes: list[list[Numbered]] = []
+        self.failure: Exception | None = None
+
+    async def begin(
+        self,
+        session: Session,
+        drafts: Sequence[Draft],
+        turn: Turn,
+        settlement: Settlement | None,
+        *,
+        new: bool,
+    ) -> tuple[Session, list[Message]]:
+        self._sessions.fail()
+        current = session if new else self._free(session.session_id, turn)
+        messages = [
+            Message(current.session_id, current.number, current.next_sequence + n, draft)
+            for n, draft in enumerate(drafts)
+        ]
+        if settlement:
+            self._records.settle(settlement(messages))
+        moved = replace(
+            current,
+            next_sequence=current.next_sequence + len(messages),
+            updated_at=None if new else turn.created_at,
+            turn_id=turn.turn_id,
+        )
+        self._sessions.sessions[moved.session_id] = moved
+        self._sessions.stored.setdefault(moved.session_id, []).extend(messages)
+        self.turns[turn.turn_id] = replace(turn, question=messages[-1].sequence)
+        self.stored[turn.turn_id] = []
+        return moved, messages
+
+    async def get(self, turn_id: str) -> Turn | None:
         self._fail()
+        return self.turns.get(turn_id)
+
+    async def retry(self, turn: Turn, again: Turn) -> None:
+        self._mine(turn)
+        session = self._free(turn.session_id, turn)
+        self._sessions.sessions[session.session_id] = replace(session, turn_id=turn.turn_id)
+        self.turns[turn.turn_id] = again
+
+    async def add_events(self, turn: Turn, events: Sequence[Numbered]) -> None:
+        self._fail()
+        self.writes.append(list(events))
+        self._keep(turn.turn_id, events)
+
+    async def events(self, turn_id: str, after: int) -> Sequence[Numbered]:
+        self._fail()
+        return [event for event in self.stored.get(turn_id, []) if event.sequence > after]
+
+    async def watch(self, turn: Turn, lease_expires_at: int | None) -> Signal:
+        self._fail()
+        found = self.turns.get(turn.turn_id)
+        if found is None or (found.attempt, found.status) != (turn.attempt, turn.status):
+            return "lost"
+        if lease_expires_at is not None:
+            self.turns[turn.turn_id] = replace(found, lease_expires_at=lease_expires_at)
+        return "cancel" if found.cancelling else "go"
+
+    async def cancel(self, turn_id: str, at: datetime) -> Turn | None:
+        found = self.turns.get(turn_id)
+        if found is not None and found.status == "running":
+            found = self.turns[turn_id] = replace(found, cancelling=True, updated_at=at)
+        return found
+
+    async def conclude(self, turn: Turn, ending: Ending) -> tuple[Turn, Message | None]:
+        self._sessions.fail()
+        session = self._sessions.sessions.get(turn.session_id)
+        if session is None:
+            raise SessionNotFoundError
+        self._mine(turn)
+        message = None
+        place = session.next_sequence
+        if ending.draft is not None:
+            message = Message(session.session_id, session.number, place, ending.draft)
+            self._sessions.stored[session.session_id].append(message)
+            place += 1
+        self._sessions.sessions[session.session_id] = replace(
+            session, next_sequence=place, updated_at=ending.at, turn_id=None
+        )
+        ended = replace(
+            turn,
+            status=ending.status,
+            updated_at=ending.at,
+            last_event=ending.last_event,
+            answer=message.sequence if message else None,
+            message_id=message.draft.number if message else None,
+            stop=ending.stop,
+            failure=ending.failure,
+        )
+        if ending.bill:
+            ended = _billed(ended, ending.bill)
+        self.turns[turn.turn_id] = ended
+        self._keep(turn.turn_id, ending.events)
+        return ended, message
+
+    async def account(self, turn: Turn, bill: Bill) -> Turn:
+        self._mine(turn)
+        self.turns[turn.turn_id] = _billed(turn, bill)
+        for place, message in enumerate(self._sessions.stored.get(turn.session_id, [])):
+            if message.sequence == turn.answer:
+                tokens = bill.usage.total if bill.usage else None
+                draft = replace(message.draft, tokens_used=tokens, cost=bill.cost)
+                self._sessions.stored[turn.session_id][place] = replace(message, draft=draft)
+        return self.turns[turn.turn_id]
+
+    def _free(self, session_id: str, turn: Turn) -> Session:
+        session = self._sessions.sessions.get(session_id)
+        if session is None:
+            raise SessionNotFoundError
+        if session.status != "active":
+            raise SessionNotActiveError
+        if session.turn_id not in {None, turn.turn_id}:
+            raise SessionOccupiedError(str(session.turn_id))
+        return session
+
+    def _mine(self, turn: Turn) -> None:
+        found = self.turns.get(turn.turn_id)
+        if found is None or (found.attempt, found.status) != (turn.attempt, turn.status):
+            raise TurnLostError
+
+    def _keep(self, turn_id: str, events: Sequence[Numbered]) -> None:
+        known = {event.sequence: event for event in self.stored[turn_id]}
+        known |= {event.sequence: event for event in events}
+        self.stored[turn_id] = [known[sequence] for sequence in sorted(known)]
 
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
 
 
+def _billed(turn: Turn, bill: Bill) -> Turn:
+    return replace(turn, usage=bill.usage, cost=bill.cost, delivered_tokens=bill.delivered_tokens)
+
+
 @dataclass
 class ScriptedProvider:
     """`ports.ModelProvider` that says what it is told; `None` waits for `go`."""
-
-    drains: ClassVar[bool] = False
 
     script: list[Sequence[str] | Completion | Exception | None] = field(
         default_factory=lambda: [["Hello"], [" there", "!"], Completion(Usage(100, 20))]
@@ -224,18 +370,24 @@ class ScriptedProvider:
     prompts: list[Prompt] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
+    drains: bool = False
+    broken_off: int = 0
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         self.prompts.append(prompt)
         self.asked.set()
-        for step in list(self.script):
-            if isinstance(step, Exception):
-                raise step
-            if step is None:
-                await self.go.wait()
-                self.go.clear()
-                continue
-            yield step
+        try:
+            for step in list(self.script):
+                if isinstance(step, Exception):
+                    raise step
+                if step is None:
+                    await self.go.wait()
+                    self.go.clear()
+                    continue
+                yield step
+        except (asyncio.CancelledError, GeneratorExit):
+            self.broken_off += 1
+            raise
 
     async def aclose(self) -> None:
         pass
@@ -247,8 +399,11 @@ class Memory:
     def __init__(self, floor: int = 0) -> None:
         self.records = MemoryRecords()
         self.sessions = MemorySessions(self.records)
+        self.turns = MemoryTurns(self.sessions, self.records)
         self.counter = MemoryCounter(floor)
         self.outbox = MemoryOutbox()
 
     def storage(self) -> Storage:
-        return Storage(self.sessions, self.records, self.counter, self.outbox, lambda: None)
+        return Storage(
+            self.sessions, self.turns, self.records, self.counter, self.outbox, lambda: None
+        )

@@ -18,13 +18,19 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import json
-import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 from functions.ai.adapters import keys
+from functions.ai.adapters.contention import pause
+from functions.ai.adapters.session_items import (
+    message_from,
+    message_item,
+    place,
+    session_from,
+    session_item,
+    to_json,
+)
 from functions.ai.domain.errors import (
     ClaimLostError,
     SessionBusyError,
@@ -40,7 +46,7 @@ from functions.ai.domain.models import (
     SessionPage,
 )
 from functions.ai.domain.ports import Settlement
-from servicekit.clock import from_text, to_text
+from servicekit.clock import to_text
 from servicekit.dynamodb import (
     ConditionFailedError,
     DynamoTable,
@@ -62,13 +68,10 @@ _PATIENCE_SECONDS = 10.0
 _PATIENCE_OF_ANSWERS_SECONDS = 25.0
 """The same of an answer, which nobody can repeat: within the minute that `chat` leaves for it."""
 
-_BACKOFF_SECONDS = 0.02
-_MAX_BACKOFF_SECONDS = 1.0
-_MAX_DOUBLINGS = 10
 _MAX_PAGES_OF_A_LISTING = 20
 _ITEMS_OF_A_FILTERED_PAGE = 100
-_NEW = Expression("attribute_not_exists(pk)")
-_VISIBLE = "attribute_exists(pk) AND attribute_not_exists(deleted_at)"
+NEW = Expression("attribute_not_exists(pk)")
+VISIBLE = "attribute_exists(pk) AND attribute_not_exists(deleted_at)"
 
 
 class DynamoSessions:
@@ -81,11 +84,11 @@ class DynamoSessions:
         self, session: Session, drafts: Sequence[Draft], settlement: Settlement | None
     ) -> tuple[Session, list[Message]]:
         """See `ports.SessionStore`."""
-        messages = [_place(session, 1 + index, draft) for index, draft in enumerate(drafts)]
+        messages = [place(session, 1 + index, draft) for index, draft in enumerate(drafts)]
         stored = replace(session, next_sequence=1 + len(messages))
         writes: list[Write] = [
-            Put(_session_item(stored), _NEW),
-            *(Put(_message_item(message), _NEW) for message in messages),
+            Put(session_item(stored), NEW),
+            *(Put(message_item(message), NEW) for message in messages),
         ]
         if settlement:
             writes.append(claim_write(settlement(messages)))
@@ -100,7 +103,7 @@ class DynamoSessions:
         """See `ports.SessionStore`."""
         item = await self._table.get(keys.session_key(session_id))
         visible = item and (even_deleted or "deleted_at" not in item)
-        return _session_from(item) if item and visible else None
+        return session_from(item) if item and visible else None
 
     async def append(
         self,
@@ -115,10 +118,10 @@ class DynamoSessions:
         patience = _PATIENCE_SECONDS if only_active else _PATIENCE_OF_ANSWERS_SECONDS
         deadline = clock() + patience
         for attempt in itertools.count():
-            message = _place(session, session.next_sequence, draft)
+            message = place(session, session.next_sequence, draft)
             writes: list[Write] = [
                 _advance(session, message, only_active=only_active),
-                Put(_message_item(message), _NEW),
+                Put(message_item(message), NEW),
             ]
             if settlement:
                 writes.append(claim_write(settlement([message])))
@@ -137,10 +140,10 @@ class DynamoSessions:
                     updated_at=draft.created_at,
                 )
                 return moved, message
-            pause = _pause(attempt)
-            if clock() + pause > deadline:
+            wait = pause(attempt)
+            if clock() + wait > deadline:
                 break
-            await asyncio.sleep(pause)
+            await asyncio.sleep(wait)
             # Only now: what was read before the pause would be out of date.
             session = await self._reloaded(session.session_id, only_active=only_active)
         raise SessionBusyError(retry_after=1)
@@ -151,7 +154,7 @@ class DynamoSessions:
         values: dict[str, Value] = {":updated_at": to_text(changes.at)}
         sets = ["updated_at = :updated_at"]
         if "context" in fields:
-            fields["context"] = _to_json(fields["context"])
+            fields["context"] = to_json(fields["context"])
         if "status" in fields:
             ended = fields["status"] != "active"
             fields["completed_at"] = to_text(changes.at) if ended else None
@@ -159,13 +162,13 @@ class DynamoSessions:
         values |= {f":{name}": value for name, value in fields.items()}
         sets += [f"#{name} = :{name}" for name in fields]
         expression = Expression(
-            _VISIBLE, update=f"SET {', '.join(sets)}", names=names, values=values
+            VISIBLE, update=f"SET {', '.join(sets)}", names=names, values=values
         )
         try:
             item = await self._table.update(Update(keys.session_key(session_id), expression))
         except ConditionFailedError:
             raise SessionNotFoundError from None
-        return _session_from(item)
+        return session_from(item)
 
     async def delete(self, session_id: str) -> None:
         """See `ports.SessionStore`."""
@@ -212,7 +215,7 @@ class DynamoSessions:
             start = page.last_key
             if start is None or len(found) > limit:
                 break
-        sessions = [_session_from(item) for item in found[:limit]]
+        sessions = [session_from(item) for item in found[:limit]]
         if len(found) > limit:
             return SessionPage(sessions, str(found[limit - 1][f"{index}sk"]))
         return SessionPage(sessions, str(start[f"{index}sk"]) if start else None)
@@ -240,7 +243,7 @@ class DynamoSessions:
                 start=start,
             )
             for item in page.items:
-                yield _message_from(session, item)
+                yield message_from(session, item)
             start = page.last_key
             if start is None:
                 return
@@ -272,19 +275,9 @@ class DynamoSessions:
                 return
 
 
-def _pause(attempt: int) -> float:
-    # Full jitter: waiting equally long would let the same rivals meet again.
-    longest = _BACKOFF_SECONDS * 2 ** min(attempt, _MAX_DOUBLINGS)
-    return random.uniform(0, min(longest, _MAX_BACKOFF_SECONDS))  # noqa: S311
-
-
-def _place(session: Session, sequence: int, draft: Draft) -> Message:
-    return Message(session.session_id, session.number, sequence, draft)
-
-
 def _advance(session: Session, message: Message, *, only_active: bool) -> Update:
     """Moves the session's next place on if nobody else did."""
-    condition = f"{_VISIBLE} AND next_sequence = :expected"
+    condition = f"{VISIBLE} AND next_sequence = :expected"
     values: dict[str, Value] = {
         ":expected": message.sequence,
         ":next": message.sequence + 1,
@@ -323,86 +316,3 @@ def _start(index: str, partition: str, position: str) -> Item:
         f"{index}sk": position,
         **keys.session_key(session_id),
     }
-
-
-def _session_item(session: Session) -> Item:
-    created_at = to_text(session.created_at)
-    listing = keys.listing_sk(created_at, session.session_id)
-    return {
-        **keys.session_key(session.session_id),
-        "gsi1pk": keys.project_pk(session.project_id),
-        "gsi1sk": listing,
-        "gsi2pk": keys.user_pk(session.user_id),
-        "gsi2sk": listing,
-        "session_id": session.session_id,
-        "number": session.number,
-        "project_id": session.project_id,
-        "user_id": session.user_id,
-        "card_id": session.card_id,
-        "provider": session.provider,
-        "model": session.model,
-        "status": session.status,
-        "context": _to_json(session.context),
-        "created_at": created_at,
-        "next_sequence": session.next_sequence,
-        "updated_at": None,
-        "completed_at": None,
-    }
-
-
-def _session_from(item: Mapping[str, Any]) -> Session:
-    return Session(
-        session_id=item["session_id"],
-        number=item["number"],
-        project_id=item["project_id"],
-        user_id=item["user_id"],
-        card_id=item["card_id"],
-        provider=item["provider"],
-        model=item["model"],
-        status=item["status"],
-        context=json.loads(item["context"]),
-        created_at=from_text(item["created_at"]),
-        next_sequence=item["next_sequence"],
-        updated_at=from_text(item["updated_at"]) if item["updated_at"] else None,
-        completed_at=from_text(item["completed_at"]) if item["completed_at"] else None,
-    )
-
-
-def _message_item(message: Message) -> Item:
-    draft = message.draft
-    return {
-        "pk": keys.session_pk(message.session_id),
-        "sk": keys.message_sk(message.sequence),
-        "sequence": message.sequence,
-        "number": draft.number,
-        "role": draft.role,
-        "content": draft.content,
-        "tool_calls": None if draft.tool_calls is None else _to_json(draft.tool_calls),
-        "tool_results": None if draft.tool_results is None else _to_json(draft.tool_results),
-        "tokens_used": draft.tokens_used,
-        "cost": draft.cost,
-        "reply_to": draft.reply_to,
-        "incomplete": draft.incomplete,
-        "created_at": to_text(draft.created_at),
-    }
-
-
-def _message_from(session: Session, item: Mapping[str, Any]) -> Message:
-    calls, results = item["tool_calls"], item["tool_results"]
-    draft = Draft(
-        number=item["number"],
-        role=item["role"],
-        content=item["content"],
-        created_at=from_text(item["created_at"]),
-        tool_calls=None if calls is None else json.loads(calls),
-        tool_results=None if results is None else json.loads(results),
-        tokens_used=item["tokens_used"],
-        cost=item["cost"],
-        reply_to=item["reply_to"],
-        incomplete=item["incomplete"],
-    )
-    return _place(session, item["sequence"], draft)
-
-
-def _to_json(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

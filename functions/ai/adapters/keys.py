@@ -4,6 +4,8 @@
 | ----------- | ----------------- | --------------- | ------------ | --------- | -------------- |
 | session     | SESSION#<id>      | SESSION         | PROJECT#<id> | USER#<id> | <created>#<id> |
 | message     | SESSION#<id>      | MESSAGE#<place> |              |           |                |
+| turn        | TURN#<id>         | TURN            |              |           |                |
+| its events  | TURN#<id>         | EVENT#<last>    |              |           |                |
 | idempotency | IDEMPOTENCY#<key> | IDEMPOTENCY     |              |           |                |
 | counter     | COUNTER#<name>    | COUNTER         |              |           |                |
 | audit       | AUDITSEQ#<shard>  | AUDITSEQ        | (see `servicekit.audit_outbox`)           |
@@ -18,6 +20,7 @@ from servicekit.dynamodb import Key
 PROBE: Key = {"pk": "PROBE", "sk": "PROBE"}
 
 _SESSION = "SESSION"
+_TURN = "TURN"
 _PLACE_DIGITS = 10
 _LAST_PLACE = 10**_PLACE_DIGITS - 1
 
@@ -41,6 +44,26 @@ def message_range(after: int, up_to: int | None) -> tuple[str, str]:
     """The first and the last key of the messages above `after`, up to `up_to`."""
     first = min(after + 1, _LAST_PLACE)
     return message_sk(first), message_sk(_LAST_PLACE if up_to is None else up_to)
+
+
+def turn_pk(turn_id: str) -> str:
+    """The partition of a turn and its events."""
+    return f"TURN#{turn_id}"
+
+
+def turn_key(turn_id: str) -> Key:
+    """A turn's own item."""
+    return {"pk": turn_pk(turn_id), "sk": _TURN}
+
+
+def event_sk(last: int) -> str:
+    """The place of events that come together, by the sequence of the last one."""
+    return f"EVENT#{last:0{_PLACE_DIGITS}}"
+
+
+def event_range(after: int) -> tuple[str, str]:
+    """The first and the last key of what holds events behind `after`."""
+    return event_sk(min(after + 1, _LAST_PLACE)), event_sk(_LAST_PLACE)
 
 
 def project_pk(project_id: int) -> str:

@@ -10,11 +10,13 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from functions.ai.domain.models import Session, SessionFilter
+from functions.ai.domain.turns import Turn
 from servicekit.audit import AuditEntry, AuditTrail, JsonObject, Outcome
 from servicekit.errors import AppError
 
 _EVENT_TYPE = "user_action"
 _SESSIONS = "ai/sessions"
+_TURNS = "ai/turns"
 # Whatever else a caller sends as an id may be anything, a person's data included.
 _SESSION_ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 
@@ -32,6 +34,9 @@ class Action(StrEnum):
     LIST_MESSAGES = "ai.message.list"
     ADD_MESSAGE = "ai.message.add"
     CHAT = "ai.chat"
+    READ_TURN = "ai.turn.read"
+    FOLLOW_TURN = "ai.turn.follow"
+    CANCEL_TURN = "ai.turn.cancel"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,13 @@ class Subject:
         """A session that a caller named, with the user and the project that it named."""
         known = session_id if _SESSION_ID.fullmatch(session_id) else None
         return cls(f"{_SESSIONS}/{known or 'unknown'}", user_id, known, project_id)
+
+    @classmethod
+    def turn(cls, turn: Turn | None) -> Subject:
+        """A turn, or one that does not exist: whatever else a caller sends may be anything."""
+        if turn is None:
+            return cls(f"{_TURNS}/unknown")
+        return cls(f"{_TURNS}/{turn.turn_id}", turn.user_id, turn.session_id, turn.project_id)
 
     @classmethod
     def listing(cls, wanted: SessionFilter) -> Subject:

@@ -1,45 +1,38 @@
-"""Turns: a person's message, the model's answer, both stored."""
+"""A person's message to a model: the turn that answers it begins here."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Mapping, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue, Model
+from functions.ai.domain.channel import Channel, Listening
 from functions.ai.domain.errors import (
-    AnswerTooLargeError,
     ContextTooLongError,
-    ProviderTimeoutError,
     SessionNotFoundError,
+    SessionOccupiedError,
+    TurnInProgressError,
+    TurnLostError,
+    TurnNotFoundError,
 )
-from functions.ai.domain.inference import Completion
-from functions.ai.domain.models import Message, Session
-from functions.ai.domain.ports import ModelProvider, SessionStore, Settlement
-from functions.ai.domain.prompts import to_prompt
+from functions.ai.domain.models import Draft, Message, Session
+from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
+from functions.ai.domain.runner import TurnRunner, Work
 from functions.ai.domain.sessions import SessionService, not_active
-from functions.ai.domain.turn import Outcome, Turn
-from servicekit.errors import AppError, InternalError
+from functions.ai.domain.turn_service import TurnService
+from functions.ai.domain.turns import LEASE_SECONDS, Turn
+from servicekit.clock import Clock
 from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
+from servicekit.ids import new_uuid7
 
 MAX_HISTORY_MESSAGES = 2_000
 MAX_HISTORY_BYTES = 8_000_000
 """Of the messages that are sent to a model; more than any window of the catalogue takes."""
 
-MAX_ANSWER_BYTES = 300_000
-"""UTF-8 bytes of an answer: it is one DynamoDB item, of 400 KB at most."""
-
-MAX_ANSWER_SECONDS = 840
-"""How long a model may write: of the function's 15 minutes one is left to store the answer."""
-
 DRAIN_SECONDS = 10
 """How long a process that ends waits for its turns; the local cloud stops processes, Lambda not."""
-
-_logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +49,11 @@ class ChatCommand:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
-    """A turn that is ready to call its model."""
+class Stores:
+    """Where sessions and turns live."""
 
-    session: Session
-    model: Model
-    question: int
-    history: Sequence[Message]
-    claim: Claim | None
+    sessions: SessionStore
+    turns: TurnStore
 
 
 @dataclass(slots=True)
@@ -87,68 +77,61 @@ class _History:
             )
 
 
-@dataclass(slots=True)
-class _Answer:
-    texts: list[str] = field(default_factory=list)
-    size: int = 0
-    completion: Completion | None = None
-    error: AppError | None = None
-
-    def add(self, texts: Sequence[str]) -> None:
-        self.size += sum(len(text.encode()) for text in texts)
-        if self.size > MAX_ANSWER_BYTES:
-            raise AnswerTooLargeError(f"An answer has at most {MAX_ANSWER_BYTES} bytes.")
-        self.texts.extend(texts)
-
-
 class ChatService:
-    """Starts turns and sees them through, whether or not anybody listens."""
+    """Starts turns, and tries those again that failed."""
 
     def __init__(
         self,
         sessions: SessionService,
-        store: SessionStore,
+        stores: Stores,
+        turns: TurnService,
+        runner: TurnRunner,
         catalogue: Catalogue,
-        providers: Mapping[str, ModelProvider],
         idempotency: Idempotency,
+        clock: Clock,
         operations: Operations,
     ) -> None:
         self._sessions = sessions
-        self._store = store
+        self._stores = stores
+        self._turns = turns
+        self._runner = runner
         self._catalogue = catalogue
-        self._providers = providers
         self._idempotency = idempotency
+        self._clock = clock
         self._operations = operations
         self._running: set[asyncio.Task[None]] = set()
 
-    async def start(self, command: ChatCommand, request: Request | None) -> Turn:
+    async def start(self, command: ChatCommand, request: Request | None) -> Listening:
         """Stores the message and calls the model in a task of its own; before that, it is recorded.
 
-        Raises `SessionNotFoundError`, `SessionNotActiveError`, `UnknownProviderError`,
-        `UnknownModelError`, `ContextTooLongError`, `AuditUnavailableError` and the errors of
-        idempotency.
+        With a key that was used before: follows that turn, or tries it again if it failed. Raises
+        `SessionNotFoundError`, `SessionNotActiveError`, `TurnInProgressError`,
+        `UnknownProviderError`, `UnknownModelError`, `ContextTooLongError`, `AuditUnavailableError`
+        and the errors of idempotency.
         """
 
-        async def work(claim: Claim | None) -> Turn:
-            prepared = await self._prepare(command, claim)
-            turn = Turn(prepared.session.session_id)
-            # The web server drops its task when the client leaves; this one goes on.
-            task = asyncio.create_task(self._run(turn, prepared))
-            self._running.add(task)
-            task.add_done_callback(self._running.discard)
-            return turn
+        async def work(claim: Claim | None) -> Listening:
+            return self._run(await self._prepare(command, claim))
 
-        return await self._idempotency.once(request, work, self._replay)
+        async def replay(reference: Reference) -> Listening:
+            return await self._again(command, reference)
+
+        return await self._idempotency.once(request, work, replay)
 
     async def drain(self) -> None:
         """Waits for the turns that still run, at most `DRAIN_SECONDS`."""
         if self._running:
             await asyncio.wait(self._running, timeout=DRAIN_SECONDS)
 
-    async def _prepare(self, command: ChatCommand, claim: Claim | None) -> _Work:
-        earlier = claim.record.reference if claim else None
-        if earlier is not None:
-            return await self._resume(command, claim, earlier)
+    def _run(self, work: Work) -> Listening:
+        channel = Channel(work.turn)
+        # The web server drops its task when the client leaves; this one goes on.
+        task = asyncio.create_task(self._runner.run(work, channel))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        return channel
+
+    async def _prepare(self, command: ChatCommand, claim: Claim | None) -> Work:
         if command.session_id is None:
             return await self._begin_session(command, claim)
         session = await self._permitted(command, command.session_id)
@@ -162,39 +145,127 @@ class ChatService:
             self._read(history, session, session.next_sequence - 1),
             model.facts,
         )
-        session, message = await self._store.append(
-            session, draft, _settled(claim, "question"), only_active=True
-        )
+        session, turn, message = await self._begin(session, draft, model, claim)
         await self._read(history, session, message.sequence - 1)
         history.add(message)
-        return _Work(session, model, message.sequence, history.messages, claim)
+        return Work(turn, model, history.messages)
 
-    async def _begin_session(self, command: ChatCommand, claim: Claim | None) -> _Work:
+    async def _begin_session(self, command: ChatCommand, claim: Claim | None) -> Work:
         model = self._catalogue.find(command.provider, command.model)
         blank = await self._sessions.blank(
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
         draft = await self._sessions.draft("user", command.message)
         await self._operations.allow(Action.CHAT, Subject.session(blank), model.facts)
-        session, messages = await self._store.create(blank, [draft], _settled(claim, "question"))
-        return _Work(session, model, messages[0].sequence, messages, claim)
+        _, turn, message = await self._begin(blank, draft, model, claim, new=True)
+        return Work(turn, model, [message])
 
-    async def _resume(self, command: ChatCommand, claim: Claim | None, earlier: Reference) -> _Work:
-        """Goes on after an attempt that stored the message and got no further."""
-        session = await self._permitted(command, earlier["session_id"])
+    async def _begin(
+        self,
+        session: Session,
+        draft: Draft,
+        model: Model,
+        claim: Claim | None,
+        *,
+        new: bool = False,
+    ) -> tuple[Session, Turn, Message]:
+        """Stores question and turn; where another turn is at work on the session, looks once
+        whether it still runs.
+        """
+        turn = self._new_turn(session, model)
+        question = replace(draft, turn_id=turn.turn_id)
+        settlement = _settled(claim, turn)
+        for last in (False, True):
+            try:
+                session, messages = await self._stores.turns.begin(
+                    session, [question], turn, settlement, new=new
+                )
+            except SessionOccupiedError as occupied:
+                if last or not await self._freed(occupied.turn_id):
+                    raise TurnInProgressError(occupied.turn_id) from None
+            else:
+                message = messages[-1]
+                return session, replace(turn, question=message.sequence), message
+        raise AssertionError  # the second round returns or raises
+
+    async def _freed(self, turn_id: str) -> bool:
+        """Whether the turn at work on a session was none any more, and is ended now."""
+        turn = await self._stores.turns.get(turn_id)
+        return turn is None or (await self._turns.settled(turn)).ended
+
+    def _new_turn(self, session: Session, model: Model) -> Turn:
+        now = self._clock()
+        return Turn(
+            turn_id=new_uuid7(),
+            session_id=session.session_id,
+            session_number=session.number,
+            project_id=session.project_id,
+            user_id=session.user_id,
+            provider=model.provider.name,
+            model=model.name,
+            question=session.next_sequence,
+            status="running",
+            created_at=now,
+            updated_at=now,
+            lease_expires_at=_lease(now),
+        )
+
+    async def _again(self, command: ChatCommand, reference: Reference) -> Listening:
+        """The turn of an earlier request: followed, or tried again where it failed."""
+        session = await self._permitted(command, reference["session_id"], even_ended=True)
+        turn = await self._stores.turns.get(reference["turn_id"])
+        if turn is None:
+            raise TurnNotFoundError
+        turn = await self._turns.settled(turn)
+        if turn.status != "failed":
+            await self._operations.allow(Action.CHAT, Subject.session(session))
+            return self._turns.followed(turn)
+        if error := not_active(session):
+            raise await self._operations.deny(Action.CHAT, Subject.session(session), error)
+        return await self._retry(command, session, turn)
+
+    async def _retry(self, command: ChatCommand, session: Session, turn: Turn) -> Listening:
         model = self._model(command, session)
         history = _History()
         await self._operations.allow_with(
             Action.CHAT,
             Subject.session(session),
-            self._read(history, session, earlier["question"]),
+            self._read(history, session, turn.question),
             model.facts,
         )
-        return _Work(session, model, earlier["question"], history.messages, claim)
+        now = self._clock()
+        again = replace(
+            turn,
+            provider=model.provider.name,
+            model=model.name,
+            status="running",
+            attempt=turn.attempt + 1,
+            updated_at=now,
+            lease_expires_at=_lease(now),
+            cancelling=False,
+            # One place is the restart's.
+            first_event=turn.last_event + 2,
+            answer=None,
+            message_id=None,
+            usage=None,
+            cost=None,
+            stop=None,
+            failure=None,
+        )
+        try:
+            await self._stores.turns.retry(turn, again)
+        except SessionOccupiedError as occupied:
+            raise TurnInProgressError(occupied.turn_id) from None
+        except TurnLostError:
+            # Another request with this key was faster: there is one attempt, and it is followed.
+            return self._turns.followed(await self._turns.reload(turn))
+        return self._run(Work(again, model, history.messages))
 
-    async def _permitted(self, command: ChatCommand, session_id: str) -> Session:
+    async def _permitted(
+        self, command: ChatCommand, session_id: str, *, even_ended: bool = False
+    ) -> Session:
         """The session, if the command may go on with it. Refusals are recorded."""
-        session = await self._store.get(session_id)
+        session = await self._stores.sessions.get(session_id)
         whose = (command.project_id, command.user_id)
         # Not 403: whoever may not see a session does not learn that it exists.
         if session is None or (session.project_id, session.user_id) != whose:
@@ -202,7 +273,7 @@ class ChatService:
                 session_id, user_id=command.user_id, project_id=command.project_id
             )
             raise await self._operations.deny(Action.CHAT, subject, SessionNotFoundError())
-        if error := not_active(session):
+        if (error := not_active(session)) and not even_ended:
             raise await self._operations.deny(Action.CHAT, Subject.session(session), error)
         return session
 
@@ -213,105 +284,19 @@ class ChatService:
 
     async def _read(self, history: _History, session: Session, up_to: int) -> None:
         """Goes on reading behind what is there already."""
-        async for message in self._store.messages(session, after=history.end, up_to=up_to):
+        async for message in self._stores.sessions.messages(
+            session, after=history.end, up_to=up_to
+        ):
             history.add(message)
 
-    async def _run(self, turn: Turn, work: _Work) -> None:
-        outcome = Outcome(None, InternalError())
-        try:
-            async with self._idempotency.kept(work.claim):
-                answer = await self._ask(turn, work)
-                outcome = await self._conclude(work, answer)
-        except AppError as error:
-            outcome = Outcome(None, error)
-        except Exception:
-            _logger.exception("turn failed")
-        finally:
-            if outcome.error is not None and work.claim is not None:
-                await self._idempotency.release(work.claim)
-            turn.end(outcome)
-            _report(work, outcome)
 
-    async def _ask(self, turn: Turn, work: _Work) -> _Answer:
-        answer = _Answer()
-        prompt = to_prompt(work.model.name, work.history)
-        provider = self._providers[work.model.provider.name]
-        try:
-            async with (
-                asyncio.timeout(MAX_ANSWER_SECONDS),
-                aclosing(provider.stream(prompt)) as stream,
-            ):
-                async for event in stream:
-                    if isinstance(event, Completion):
-                        answer.completion = event
-                        continue
-                    answer.add(event)
-                    turn.add(event)
-        except AppError as error:
-            answer.error = error
-        except TimeoutError:
-            answer.error = ProviderTimeoutError(f"It took more than {MAX_ANSWER_SECONDS} s.")
-        except Exception:
-            _logger.exception("provider failed")
-            answer.error = InternalError()
-        return answer
-
-    async def _conclude(self, work: _Work, answer: _Answer) -> Outcome:
-        if answer.error is not None and not answer.texts:
-            return Outcome(None, answer.error)
-        usage = answer.completion.usage if answer.completion else None
-        draft = await self._sessions.draft(
-            "assistant",
-            "".join(answer.texts),
-            tokens_used=usage.total if usage else None,
-            cost=work.model.cost(usage) if usage else None,
-            reply_to=work.question,
-            incomplete=answer.error is not None,
-        )
-        settlement = _settled(work.claim, "answer") if answer.error is None else None
-        _, message = await self._store.append(work.session, draft, settlement, only_active=False)
-        return Outcome(message, answer.error)
-
-    async def _replay(self, reference: Reference) -> Turn:
-        session_id: str = reference["session_id"]
-        session = await self._store.get(session_id)
-        if session is None:
-            subject = Subject.named(session_id)
-            raise await self._operations.deny(Action.CHAT, subject, SessionNotFoundError())
-        message = await self._operations.allow_with(
-            Action.CHAT,
-            Subject.session(session),
-            self._sessions.message(session, reference["answer"]),
-        )
-        turn = Turn(session.session_id)
-        if message.draft.content:
-            turn.add([message.draft.content])
-        turn.end(Outcome(message, None))
-        return turn
-
-
-def _settled(claim: Claim | None, step: Literal["question", "answer"]) -> Settlement | None:
-    """Writes down which message was stored last; the answer completes the work."""
+def _settled(claim: Claim | None, turn: Turn) -> Settlement | None:
+    """From here on the turn tells what becomes of the request: the key leads to it."""
     if claim is None:
         return None
-    return lambda messages: ClaimUpdate(
-        claim,
-        {"session_id": messages[0].session_id, step: messages[0].sequence},
-        completed=step == "answer",
-    )
+    reference = {"session_id": turn.session_id, "turn_id": turn.turn_id}
+    return lambda _messages: ClaimUpdate(claim, reference, completed=True)
 
 
-def _report(work: _Work, outcome: Outcome) -> None:
-    stored = outcome.message
-    _logger.info(
-        "turn ended",
-        extra={
-            "session_id": work.session.session_id,
-            "project_id": work.session.project_id,
-            "user_id": work.session.user_id,
-            "model": work.model.name,
-            "tokens_used": stored.draft.tokens_used if stored else None,
-            "cost": stored.draft.cost if stored else None,
-            "error_code": outcome.error.code if outcome.error else None,
-        },
-    )
+def _lease(now: datetime) -> int:
+    return int(now.timestamp()) + LEASE_SECONDS

@@ -9,6 +9,7 @@ from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.ports import SessionStore
 from functions.ai.domain.sessions import SessionService
+from functions.ai.domain.turn_service import TurnService
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Api:
     service_name: str
     catalogue: Catalogue
     sessions: SessionService
+    turns: TurnService
     store: SessionStore
 
 
@@ -26,4 +28,5 @@ class Stream:
     """What the streamed routes need."""
 
     chat: ChatService
+    turns: TurnService
     close: Callable[[], Awaitable[None]]

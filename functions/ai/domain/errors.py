@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from servicekit.errors import AppError
 from servicekit.idempotency import IdempotencyInProgressError
 
@@ -28,6 +30,62 @@ class SessionBusyError(AppError):
     code = "session_busy"
     status = 409
     title = "The session is being written to by others"
+
+
+class SessionOccupiedError(Exception):
+    """A turn is at work on the session: `turn_id`. The domain looks whether it still runs."""
+
+    def __init__(self, turn_id: str) -> None:
+        super().__init__(turn_id)
+        self.turn_id = turn_id
+
+
+class TurnInProgressError(AppError):
+    """One turn at a time: the next question waits for the answer, or cancels the turn."""
+
+    code = "turn_in_progress"
+    status = 409
+    title = "The session is answering another message"
+
+    def __init__(self, turn_id: str) -> None:
+        super().__init__(f"Turn {turn_id} is at work on it.", retry_after=2)
+        self.turn_id = turn_id
+
+    def to_problem(self, request_id: str | None) -> dict[str, Any]:
+        """The same with the id of the turn."""
+        return super().to_problem(request_id) | {"turn_id": self.turn_id}
+
+
+class TurnNotFoundError(AppError):
+    """No such turn, or it is gone with its session or its time."""
+
+    code = "turn_not_found"
+    status = 404
+    title = "The turn does not exist"
+
+
+class TurnLostError(AppError):
+    """Another process took the turn over, for this one gave no sign of life in time."""
+
+    code = "turn_lost"
+    status = 409
+    title = "The turn was taken over by another request"
+
+
+class TurnInterruptedError(AppError):
+    """The process that ran the turn is gone; the same Idempotency-Key tries it again."""
+
+    code = "turn_interrupted"
+    status = 503
+    title = "The turn was interrupted"
+
+
+class TurnCancelledError(AppError):
+    """Somebody cancelled the turn; what was said until then is kept."""
+
+    code = "turn_cancelled"
+    status = 409
+    title = "The turn was cancelled"
 
 
 class UnknownProviderError(AppError):

@@ -14,7 +14,9 @@ ToolData = Sequence[Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """A conversation. `number` is its integer id, `next_sequence` the place of its next message."""
+    """A conversation. `number` is its integer id, `next_sequence` the place of its next message,
+    `turn_id` the turn that is at work on it.
+    """
 
     session_id: str
     number: int
@@ -29,6 +31,7 @@ class Session:
     next_sequence: int = 1
     updated_at: datetime | None = None
     completed_at: datetime | None = None
+    turn_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +39,7 @@ class Draft:
     """A message that has no place in its session yet.
 
     `reply_to` is the sequence of the message that an answer answers; `incomplete` marks an answer
-    whose model failed on the way.
+    that broke off. `turn_id` is the turn that a question began.
     """
 
     number: int
@@ -49,6 +52,7 @@ class Draft:
     cost: str | None = None
     reply_to: int | None = None
     incomplete: bool = False
+    turn_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from datetime import datetime
 from typing import Protocol
 
 from functions.ai.domain.inference import Completion, Prompt, Said
@@ -14,6 +15,7 @@ from functions.ai.domain.models import (
     SessionFilter,
     SessionPage,
 )
+from functions.ai.domain.turns import Bill, Ending, Numbered, Signal, Turn
 from servicekit.idempotency import ClaimUpdate
 
 Settlement = Callable[[Sequence[Message]], ClaimUpdate]
@@ -73,6 +75,62 @@ class SessionStore(Protocol):
 
     async def check(self) -> None:
         """Raises when the store does not answer."""
+
+
+class TurnStore(Protocol):
+    """Turns, their events, and the place that a turn has in its session. Every write is
+    conditional, and atomic.
+    """
+
+    async def begin(
+        self,
+        session: Session,
+        drafts: Sequence[Draft],
+        turn: Turn,
+        settlement: Settlement | None,
+        *,
+        new: bool,
+    ) -> tuple[Session, list[Message]]:
+        """Stores messages, the last of which is the question, and the turn that works on the
+        session from now on; a `new` session with them.
+
+        The turn's `question` is what the question's place becomes. Raises `SessionNotFoundError`,
+        `SessionNotActiveError`, `SessionOccupiedError`, `SessionBusyError` and `ClaimLostError`.
+        """
+
+    async def get(self, turn_id: str) -> Turn | None:
+        """The turn, or None."""
+
+    async def retry(self, turn: Turn, again: Turn) -> None:
+        """Puts `again` in the place of the ended or queued `turn`, with its session.
+
+        Raises `TurnLostError` when another did so, `SessionNotFoundError`, `SessionNotActiveError`
+        and `SessionOccupiedError`.
+        """
+
+    async def add_events(self, turn: Turn, events: Sequence[Numbered]) -> None:
+        """Stores events that follow each other. Written twice they are the same."""
+
+    async def events(self, turn_id: str, after: int) -> Sequence[Numbered]:
+        """The stored events behind `after`, in their order: as many as are read at once."""
+
+    async def watch(self, turn: Turn, lease_expires_at: int | None) -> Signal:
+        """What the owner of the attempt is told; with a time its lease is renewed as well."""
+
+    async def cancel(self, turn_id: str, at: datetime) -> Turn | None:
+        """Asks a running turn to stop, ends a queued one; others stay as they are. Returns the
+        turn, or None.
+        """
+
+    async def conclude(self, turn: Turn, ending: Ending) -> tuple[Turn, Message | None]:
+        """Ends the attempt, and lets go of the session.
+
+        Raises `TurnLostError` when it is not the attempt's own any more, `SessionNotFoundError` and
+        `SessionBusyError`.
+        """
+
+    async def account(self, turn: Turn, bill: Bill) -> Turn:
+        """Adds the bill of an ended turn that was concluded without. Raises `TurnLostError`."""
 
 
 class ModelProvider(Protocol):

@@ -10,10 +10,11 @@ from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from starlette.middleware import Middleware
 
 from contracts.ai import v1
+from contracts.ai.turns import MAX_TURN_ID_LENGTH
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from functions.ai.domain.dependencies import Api
-from functions.ai.domain.errors import SessionNotFoundError
+from functions.ai.domain.errors import SessionNotFoundError, TurnNotFoundError
 from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
 from functions.ai.routes import wire
@@ -51,8 +52,15 @@ def _session_id(session_id: str) -> str:
     return session_id
 
 
+def _turn_id(turn_id: str) -> str:
+    if len(turn_id) > MAX_TURN_ID_LENGTH:
+        raise TurnNotFoundError
+    return turn_id
+
+
 ApiDep = Annotated[Api, Depends(_api)]
 SessionId = Annotated[str, Depends(_session_id)]
+TurnId = Annotated[str, Depends(_turn_id)]
 
 open_routes = APIRouter()
 signed_routes = APIRouter(dependencies=[Depends(_signed)])
@@ -189,3 +197,15 @@ async def add_message(request: Request, api: ApiDep, session_id: SessionId) -> W
         keyed(request, "add_message", body, session_id),
     )
     return WireResponse(wire.message(stored))
+
+
+@signed_routes.get("/api/v1/turns/{turn_id}")
+async def get_turn(api: ApiDep, turn_id: TurnId) -> WireResponse:
+    """A turn as it is now."""
+    return WireResponse(wire.turn(await api.turns.get(turn_id)))
+
+
+@signed_routes.post("/api/v1/turns/{turn_id}/cancel")
+async def cancel_turn(api: ApiDep, turn_id: TurnId) -> WireResponse:
+    """Asks a turn to stop."""
+    return WireResponse(wire.turn(await api.turns.cancel(turn_id)))

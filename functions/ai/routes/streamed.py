@@ -13,13 +13,14 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from contracts.ai import v1
+from contracts.ai.turns import MAX_TURN_ID_LENGTH
+from functions.ai.domain.channel import Listening
 from functions.ai.domain.chat import ChatCommand
 from functions.ai.domain.dependencies import Stream
-from functions.ai.domain.errors import StreamNotSupportedError
-from functions.ai.domain.turn import Turn
+from functions.ai.domain.errors import StreamNotSupportedError, TurnNotFoundError
 from functions.ai.routes import wire
 from functions.ai.routes.idempotent import keyed
-from functions.ai.routes.sse import EventStreamResponse, frames
+from functions.ai.routes.sse import event_stream, last_event_id, protocol_of
 from functions.ai.routes.wire import WireResponse
 from servicekit.asgi import RequestMiddleware
 from servicekit.errors import InternalError
@@ -42,6 +43,7 @@ def create_app(stream: Stream) -> Starlette:
         routes=[
             Route("/api/v1/chat", chat, methods=["POST"]),
             Route("/api/v1/chat/stream", chat_stream, methods=["POST"]),
+            Route("/api/v1/turns/{turn_id}/events", turn_events, methods=["GET"]),
             Route(WEB_ADAPTER_READY_PATH, web_adapter_ready),
         ],
         exception_handlers=dict(exception_handlers()),
@@ -66,23 +68,42 @@ async def chat(request: Request) -> Response:
     if body.stream:
         raise StreamNotSupportedError('Send "stream": false, or POST to /api/v1/chat/stream.')
     turn = await _start(request, body, "chat")
-    async for _ in turn.texts():
+    await turn.started()
+    async for _ in turn.batches():
         pass
     outcome = await turn.outcome()
+    await turn.finished()
     if outcome.error is not None or outcome.message is None:
         raise outcome.error or InternalError
-    return WireResponse(
-        v1.ChatResponse(session_id=turn.session_id, message=wire.message(outcome.message))
+    answer = v1.ChatResponse(
+        session_id=outcome.turn.session_id,
+        message=wire.message(outcome.message),
+        turn_id=outcome.turn.turn_id,
     )
+    return WireResponse(answer)
 
 
 async def chat_stream(request: Request) -> ASGIApp:
     """The answer as the model writes it; its first text decides the status."""
     require_caller(request.scope)
+    protocol = protocol_of(request, "v1")
     body = await read_json(request, v1.ChatRequest)
     turn = await _start(request, body, "chat_stream")
     await turn.started()
-    return EventStreamResponse(frames(turn))
+    return event_stream(turn, protocol)
+
+
+async def turn_events(request: Request) -> ASGIApp:
+    """A turn's events from any place on, whichever process runs it."""
+    require_caller(request.scope)
+    turn_id = request.path_params["turn_id"]
+    # No turn has a longer one, and a longer key is an error to DynamoDB.
+    if len(turn_id) > MAX_TURN_ID_LENGTH:
+        raise TurnNotFoundError
+    protocol = protocol_of(request, "events")
+    stream: Stream = request.app.state.stream
+    turn = await stream.turns.follow(turn_id, last_event_id(request))
+    return event_stream(turn, protocol)
 
 
 async def web_adapter_ready(_request: Request) -> Response:
@@ -90,7 +111,7 @@ async def web_adapter_ready(_request: Request) -> Response:
     return PlainTextResponse("ready")
 
 
-async def _start(request: Request, body: v1.ChatRequest, operation: str) -> Turn:
+async def _start(request: Request, body: v1.ChatRequest, operation: str) -> Listening:
     stream: Stream = request.app.state.stream
     command = ChatCommand(
         message=body.message,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from contracts.ai import turns as contract
 from contracts.ai import v1
-from functions.ai.domain import catalogue, models
+from functions.ai.domain import catalogue, models, turns
 from functions.ai.domain.sessions import CursorPage, SessionView
 
 
@@ -66,11 +68,35 @@ def message(stored: models.Message) -> v1.Message:
         session_id=stored.session_number,
         role=draft.role,
         content=draft.content,
-        tool_calls=_tool_data(draft.tool_calls),
-        tool_results=_tool_data(draft.tool_results),
+        tool_calls=tool_data(draft.tool_calls),
+        tool_results=tool_data(draft.tool_results),
         tokens_used=draft.tokens_used,
         cost=draft.cost,
         created_at=draft.created_at,
+    )
+
+
+def turn(known: turns.Turn) -> contract.Turn:
+    """A turn."""
+    failure, usage = known.failure, known.usage
+    return contract.Turn(
+        turn_id=known.turn_id,
+        session_id=known.session_id,
+        project_id=known.project_id,
+        user_id=known.user_id,
+        provider=known.provider,
+        model=known.model,
+        status=known.status,
+        cancelling=known.cancelling and not known.ended,
+        attempt=known.attempt,
+        message_id=known.message_id,
+        usage=contract.TokenUsage(**asdict(usage)) if usage else None,
+        delivered_tokens=known.delivered_tokens,
+        cost=known.cost,
+        stop=known.stop,
+        error=contract.TurnError(**asdict(failure)) if failure else None,
+        created_at=known.created_at,
+        updated_at=known.updated_at,
     )
 
 
@@ -118,5 +144,6 @@ def _session_fields(stored: models.Session) -> dict[str, Any]:
     }
 
 
-def _tool_data(data: models.ToolData | None) -> list[dict[str, Any]] | None:
+def tool_data(data: models.ToolData | None) -> list[dict[str, Any]] | None:
+    """A message's tool calls or results."""
     return None if data is None else [dict(part) for part in data]

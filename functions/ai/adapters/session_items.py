@@ -1,0 +1,112 @@
+"""Sessions and messages as the table's items."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from functions.ai.adapters import keys
+from functions.ai.domain.models import Draft, Message, Session
+from servicekit.clock import from_text, to_text
+from servicekit.dynamodb import Item
+
+
+def session_item(session: Session) -> Item:
+    """A session, as it is created."""
+    created_at = to_text(session.created_at)
+    listing = keys.listing_sk(created_at, session.session_id)
+    item: Item = {
+        **keys.session_key(session.session_id),
+        "gsi1pk": keys.project_pk(session.project_id),
+        "gsi1sk": listing,
+        "gsi2pk": keys.user_pk(session.user_id),
+        "gsi2sk": listing,
+        "session_id": session.session_id,
+        "number": session.number,
+        "project_id": session.project_id,
+        "user_id": session.user_id,
+        "card_id": session.card_id,
+        "provider": session.provider,
+        "model": session.model,
+        "status": session.status,
+        "context": to_json(session.context),
+        "created_at": created_at,
+        "next_sequence": session.next_sequence,
+        "updated_at": None,
+        "completed_at": None,
+    }
+    # A condition asks whether it is there: a null would be.
+    if session.turn_id is not None:
+        item["turn_id"] = session.turn_id
+    return item
+
+
+def session_from(item: Mapping[str, Any]) -> Session:
+    """The inverse of `session_item`."""
+    return Session(
+        session_id=item["session_id"],
+        number=item["number"],
+        project_id=item["project_id"],
+        user_id=item["user_id"],
+        card_id=item["card_id"],
+        provider=item["provider"],
+        model=item["model"],
+        status=item["status"],
+        context=json.loads(item["context"]),
+        created_at=from_text(item["created_at"]),
+        next_sequence=item["next_sequence"],
+        updated_at=from_text(item["updated_at"]) if item["updated_at"] else None,
+        completed_at=from_text(item["completed_at"]) if item["completed_at"] else None,
+        turn_id=item.get("turn_id"),
+    )
+
+
+def message_item(message: Message) -> Item:
+    """A message."""
+    draft = message.draft
+    return {
+        "pk": keys.session_pk(message.session_id),
+        "sk": keys.message_sk(message.sequence),
+        "sequence": message.sequence,
+        "number": draft.number,
+        "role": draft.role,
+        "content": draft.content,
+        "tool_calls": None if draft.tool_calls is None else to_json(draft.tool_calls),
+        "tool_results": None if draft.tool_results is None else to_json(draft.tool_results),
+        "tokens_used": draft.tokens_used,
+        "cost": draft.cost,
+        "reply_to": draft.reply_to,
+        "incomplete": draft.incomplete,
+        "turn_id": draft.turn_id,
+        "created_at": to_text(draft.created_at),
+    }
+
+
+def message_from(session: Session, item: Mapping[str, Any]) -> Message:
+    """The inverse of `message_item`; items of earlier versions lack what came later."""
+    calls, results = item["tool_calls"], item["tool_results"]
+    draft = Draft(
+        number=item["number"],
+        role=item["role"],
+        content=item["content"],
+        created_at=from_text(item["created_at"]),
+        tool_calls=None if calls is None else json.loads(calls),
+        tool_results=None if results is None else json.loads(results),
+        tokens_used=item["tokens_used"],
+        cost=item["cost"],
+        reply_to=item["reply_to"],
+        incomplete=item["incomplete"],
+        turn_id=item.get("turn_id"),
+    )
+    return place(session, item["sequence"], draft)
+
+
+def place(session: Session, sequence: int, draft: Draft) -> Message:
+    """The draft at its place."""
+    return Message(session.session_id, session.number, sequence, draft)
+
+
+def to_json(value: Any) -> str:
+    """What is deeper than an attribute: compact JSON text."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -1,0 +1,156 @@
+"""A turn: one question to a model and what becomes of it, under one id from start to end."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from functions.ai.domain.inference import Stop, Usage
+from functions.ai.domain.models import Draft, Message
+from servicekit.errors import AppError
+
+TurnStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
+EndStatus = Literal["completed", "failed", "cancelled"]
+
+LEASE_SECONDS = 60
+"""How long a turn counts as running without a sign of life: what a crash makes others wait."""
+
+ENDED: frozenset[TurnStatus] = frozenset({"completed", "failed", "cancelled"})
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a turn failed, as it is told now and later: never a provider's own words."""
+
+    code: str
+    title: str
+    status: int
+
+    @classmethod
+    def of(cls, error: AppError) -> Failure:
+        """The lasting part of an error."""
+        return cls(error.code, error.title, error.status)
+
+
+class TurnFailedError(AppError):
+    """A turn's failure, told once more."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__()
+        self.code = failure.code  # type: ignore[misc]
+        self.title = failure.title  # type: ignore[misc]
+        self.status = failure.status  # type: ignore[misc]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """The state of a turn.
+
+    `question` and `answer` are sequences of its messages, `message_id` the answer's integer id.
+    `attempt` counts from 1; whoever runs the turn owns that attempt as long as its lease lasts.
+    `first_event` is the attempt's first event (before that of a later attempt is a restart),
+    `last_event` the last one of an ended turn. `usage`
+    is what was billed, None where nobody said or it is not known yet; `delivered_tokens` are those
+    of the answer that was kept, where a cancellation made them fewer.
+    """
+
+    turn_id: str
+    session_id: str
+    session_number: int
+    project_id: int
+    user_id: int
+    provider: str
+    model: str
+    question: int
+    status: TurnStatus
+    created_at: datetime
+    updated_at: datetime
+    attempt: int = 1
+    lease_expires_at: int = 0
+    cancelling: bool = False
+    first_event: int = 1
+    last_event: int = 0
+    answer: int | None = None
+    message_id: int | None = None
+    usage: Usage | None = None
+    delivered_tokens: int | None = None
+    cost: str | None = None
+    stop: Stop | None = None
+    failure: Failure | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing comes any more, unless the turn is tried again."""
+        return self.status in ENDED
+
+    def abandoned(self, now: datetime) -> bool:
+        """Whether its process is gone."""
+        return self.status == "running" and self.lease_expires_at <= now.timestamp()
+
+
+@dataclass(frozen=True, slots=True)
+class TextEvent:
+    """The model said this."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartEvent:
+    """The answer begins anew: what was said before it no longer counts."""
+
+    provider: str
+    model: str
+
+
+Event = TextEvent | RestartEvent
+
+
+@dataclass(frozen=True, slots=True)
+class Numbered:
+    """An event at its place; sequences count from 1 within the turn, without a gap."""
+
+    sequence: int
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a turn ended: its last state, the message that was stored, if any, and the error."""
+
+    turn: Turn
+    message: Message | None
+    error: AppError | None
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What an attempt used and cost; usage and cost are None where nobody said."""
+
+    usage: Usage | None = None
+    cost: str | None = None
+    delivered_tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How an attempt ends: what is stored at once.
+
+    `draft` is the answer, or as much of it as there is; `events` are those that are not stored
+    yet. Without `bill` that is still to come.
+    """
+
+    status: EndStatus
+    at: datetime
+    last_event: int
+    draft: Draft | None = None
+    failure: Failure | None = None
+    stop: Stop | None = None
+    events: Sequence[Numbered] = ()
+    bill: Bill | None = field(default_factory=Bill)
+
+
+Signal = Literal["go", "cancel", "lost"]
+"""What a running turn is told: to go on, to stop, or that the attempt is no longer its own."""
