@@ -1,7 +1,7 @@
 """The AI service's ports in memory, for tests that are not about DynamoDB or Bedrock."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -113,6 +113,7 @@ class MemorySessions:
         self.sessions: dict[str, Session] = {}
         self.stored: dict[str, list[Message]] = {}
         self.failure: Exception | None = None
+        self.forget_turn: Callable[[str], None] = lambda _: None
 
     async def create(
         self, session: Session, drafts: Sequence[Draft], settlement: Settlement | None
@@ -168,7 +169,9 @@ class MemorySessions:
     async def delete(self, session_id: str) -> None:
         if self.sessions.pop(session_id, None) is None:
             raise SessionNotFoundError
-        del self.stored[session_id]
+        messages = self.stored.pop(session_id)
+        for turn_id in [m.draft.turn_id for m in messages if m.draft.turn_id]:
+            self.forget_turn(turn_id)
 
     async def list_sessions(
         self, wanted: SessionFilter, limit: int, position: str | None
@@ -226,6 +229,7 @@ class MemoryTurns:
         self.stored: dict[str, list[Numbered]] = {}
         self.writes: list[list[Numbered]] = []
         self.failure: Exception | None = None
+        sessions.forget_turn = self._forget
 
     async def begin(
         self,
@@ -330,6 +334,10 @@ class MemoryTurns:
                 draft = replace(message.draft, tokens_used=tokens, cost=bill.cost)
                 self._sessions.stored[turn.session_id][place] = replace(message, draft=draft)
         return self.turns[turn.turn_id]
+
+    def _forget(self, turn_id: str) -> None:
+        self.turns.pop(turn_id, None)
+        self.stored.pop(turn_id, None)
 
     def _free(self, session_id: str, turn: Turn) -> Session:
         session = self._sessions.sessions.get(session_id)

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 
 from functions.ai.adapters import keys
@@ -52,6 +52,7 @@ from servicekit.dynamodb import (
     DynamoTable,
     Expression,
     Item,
+    Key,
     Put,
     TransactionRefusedError,
     Update,
@@ -266,13 +267,29 @@ class DynamoSessions:
             page = await self._table.query(
                 "pk = :pk AND sk BETWEEN :first AND :last",
                 {":pk": keys.session_pk(session_id), ":first": first, ":last": last},
-                projection="pk, sk",
+                projection="pk, sk, turn_id",
             )
-            await self._table.write_batch(
-                deletes=[{"pk": str(item["pk"]), "sk": str(item["sk"])} for item in page.items]
-            )
+            # Of the turns first: only their questions lead to them.
+            turns = [str(item["turn_id"]) for item in page.items if item.get("turn_id")]
+            await asyncio.gather(*(self._delete_all(keys.turn_pk(turn)) for turn in turns))
+            await self._table.write_batch(deletes=[_key_of(item) for item in page.items])
             if page.last_key is None:
                 return
+
+    async def _delete_all(self, partition: str) -> None:
+        start: Item | None = None
+        while True:
+            page = await self._table.query(
+                "pk = :pk", {":pk": partition}, projection="pk, sk", start=start
+            )
+            await self._table.write_batch(deletes=[_key_of(item) for item in page.items])
+            start = page.last_key
+            if start is None:
+                return
+
+
+def _key_of(item: Mapping[str, Value]) -> Key:
+    return {"pk": str(item["pk"]), "sk": str(item["sk"])}
 
 
 def _advance(session: Session, message: Message, *, only_active: bool) -> Update:

@@ -12,7 +12,6 @@ from functions.ai.domain.errors import (
     ProviderUnavailableError,
 )
 from functions.ai.domain.inference import Completion, Usage
-from servicekit.idempotency import LEASE_SECONDS, RETRY_AFTER_SECONDS
 from tests.fakes.ai_app import REQUEST_CONTEXT, AiService, chat_body, chunks
 from tests.fakes.memory import ScriptedProvider
 from tests.fakes.prompts import said
@@ -173,7 +172,7 @@ async def test_an_answer_above_the_limit_breaks_off(service):
 
 
 async def test_an_answer_without_end_is_ended_in_time_to_store_it(service, monkeypatch):
-    monkeypatch.setattr("functions.ai.domain.chat.MAX_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("functions.ai.domain.runner.MAX_ANSWER_SECONDS", 0.05)
     service.provider.script = [["Half"], None, DONE]
     async with asyncio.timeout(5):
         got = chunks(await service.call("POST", STREAM, chat_body()))
@@ -233,7 +232,7 @@ async def test_text_leaves_before_the_model_is_done_and_nobody_listening_changes
 
     request = asyncio.create_task(service.stream(scope, receive, sent.put))
     assert (await sent.get())["status"] == 200
-    first = json.loads((await sent.get())["body"].removeprefix(b"data: "))
+    first = json.loads((await sent.get())["body"].removeprefix(b"id: 1\ndata: "))
     assert first["chunk"] == "One"
     request.cancel()
     service.provider.go.set()
@@ -254,17 +253,6 @@ async def test_the_same_key_replays_the_answer_without_asking_the_model(service,
         assert chunks(again)[-1] == chunks(first)[-1]
     other = await service.call("POST", path, chat_body(message="No"), idempotency_key="k")
     assert (other.status_code, other.json()["code"]) == (409, "idempotency_conflict")
-
-
-async def test_a_running_turn_is_not_started_twice(service):
-    service.provider.script = [None, ["Late"], DONE]
-    call = asyncio.create_task(service.call("POST", CHAT, chat_body(), idempotency_key="k"))
-    await service.provider.asked.wait()
-    second = await service.call("POST", CHAT, chat_body(), idempotency_key="k")
-    assert (second.status_code, second.json()["code"]) == (409, "idempotency_in_progress")
-    assert second.headers["retry-after"] == str(RETRY_AFTER_SECONDS)
-    service.provider.go.set()
-    assert (await call).json()["message"]["content"] == "Late"
 
 
 @pytest.mark.parametrize("script", [[ProviderUnavailableError()], [["Half"], RuntimeError()]])
@@ -325,23 +313,6 @@ async def test_an_answer_to_a_session_that_ended_meanwhile_is_kept(service):
     assert [m["content"] for m in await service.messages(session_id)] == ["Hi", "Late"]
 
 
-async def test_a_turn_longer_than_its_lease_keeps_its_key(service, monkeypatch):
-    monkeypatch.setattr("servicekit.idempotency._RENEWAL_SECONDS", 0)
-    service.provider.script = [None, ["Late"], DONE]
-    call = asyncio.create_task(service.call("POST", CHAT, chat_body(), idempotency_key="k"))
-    await service.provider.asked.wait()
-    for _ in range(3):
-        service.clock.pass_seconds(LEASE_SECONDS - 5)
-        # Turns of the loop, not time: as many as renewing takes, and some more.
-        for _ in range(50):
-            await asyncio.sleep(0)
-        second = await service.call("POST", CHAT, chat_body(), idempotency_key="k")
-        assert second.json()["code"] == "idempotency_in_progress"
-    service.provider.go.set()
-    assert (await call).json()["message"]["content"] == "Late"
-    assert len(service.provider.prompts) == 1
-
-
 async def test_one_key_serves_each_call_by_itself(service):
     for path in (CHAT, STREAM):
         answer = await service.call("POST", path, chat_body(), idempotency_key="k")
@@ -387,33 +358,3 @@ async def test_a_field_left_at_its_default_is_the_same_request(service):
     again = await service.call("POST", STREAM, body, idempotency_key="k")
     assert again.status_code == 200
     assert len(service.provider.prompts) == 1
-
-
-async def test_after_a_crash_the_lease_ends_and_the_turn_goes_on(service):
-    service.provider.script = [None]
-    crashed = asyncio.create_task(service.call("POST", CHAT, chat_body(), idempotency_key="k"))
-    await service.provider.asked.wait()
-    (record,) = service.memory.records.records.values()
-    assert record.reference["question"] == 1
-    service.clock.pass_seconds(LEASE_SECONDS + 1)
-    successor = AiService(storage=service.memory.storage(), provider=ScriptedProvider())
-    successor.clock.now = service.clock.now
-    answer = await successor.call("POST", CHAT, chat_body(), idempotency_key="k")
-    assert answer.status_code == 200
-    # The one that was only slow finds its claim gone and stores no second answer.
-    service.provider.script = []
-    service.provider.go.set()
-    lost = await crashed
-    assert lost.status_code >= 400
-    stored = await successor.messages(answer.json()["session_id"])
-    assert [m["role"] for m in stored] == ["user", "assistant"]
-
-
-async def test_turns_of_one_session_at_once_lose_nothing(service):
-    session_id = (await service.new_session())["session_id"]
-    bodies = [chat_body(session_id=session_id, message=f"m{n}") for n in range(8)]
-    answers = await asyncio.gather(*(service.call("POST", CHAT, body) for body in bodies))
-    assert {a.status_code for a in answers} == {200}
-    stored = await service.messages(session_id)
-    assert len(stored) == 16
-    assert len({m["id"] for m in stored}) == 16
