@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from contracts.ai import v1
+from contracts.ai import turns, v1
 from contracts.client.errors import InvalidAnswerError, NotFoundError, StreamInterruptedError
 from contracts.client.signing import SigV4
 from contracts.client.sse import MalformedStreamError, data_lines
@@ -23,6 +23,7 @@ STREAM_TIMEOUT_SECONDS = 300.0
 
 _SERVICE = "ai-service"
 _END_OF_STREAM = "[DONE]"
+_END = "end"
 _NO_SUCH_ROUTE = "not_found"
 _PROVIDERS = TypeAdapter(list[v1.Provider])
 _MODELS = TypeAdapter(list[v1.Model])
@@ -250,8 +251,54 @@ class AIServiceClient:
                 raise InvalidAnswerError(_SERVICE, call.operation, reason) from None
         raise StreamInterruptedError(_SERVICE, "chat_stream", "the stream ended before [DONE]")
 
+    async def get_turn(self, turn_id: str, *, options: CallOptions = NO_OPTIONS) -> turns.Turn:
+        """What became of a turn. Raises `NotFoundError`."""
+        call = Call(operation="get_turn", method="GET", path=_turn_path(turn_id), options=options)
+        return await self._fetch(call, turns.Turn)
+
+    async def cancel_turn(self, turn_id: str, *, options: CallOptions = NO_OPTIONS) -> turns.Turn:
+        """Ask a turn to stop; it keeps what was said. Raises `NotFoundError`."""
+        call = Call(
+            operation="cancel_turn",
+            method="POST",
+            path=f"{_turn_path(turn_id)}/cancel",
+            options=options,
+        )
+        return await self._fetch(call, turns.Turn)
+
+    async def follow_turn(
+        self, turn_id: str, *, after: int | None = None, options: CallOptions = NO_OPTIONS
+    ) -> AsyncGenerator[turns.TurnEvent, None]:
+        """The turn's events behind `after`, live as long as it runs; the last one is `end`.
+
+        A stream that ends before raises `StreamInterruptedError`: follow it again behind the last
+        `sequence` that came. Raises `NotFoundError`.
+        """
+        call = Call(
+            operation="follow_turn",
+            method="GET",
+            path=f"{_turn_path(turn_id)}/events",
+            query={"last_event_id": after},
+            options=options,
+        )
+        async with self._calls.stream(call, EVENT_STREAM_MEDIA_TYPE) as chunks:
+            try:
+                async for line in data_lines(chunks):
+                    event = turns.TurnEvent.model_validate_json(line)
+                    yield event
+                    if event.type == _END:
+                        return
+            except (MalformedStreamError, ValidationError) as error:
+                reason = f"not an event: {type(error).__name__}"
+                raise InvalidAnswerError(_SERVICE, call.operation, reason) from None
+        raise StreamInterruptedError(_SERVICE, call.operation, "the stream ended before its end")
+
     async def _fetch(self, call: Call, model: type[A]) -> A:
         return await self._calls.fetch(call, TypeAdapter(model))
+
+
+def _turn_path(turn_id: str) -> str:
+    return f"/api/v1/turns/{quote(turn_id, safe='')}"
 
 
 def _session_path(session_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 SESSION_ID = "0199f3a2-7c1e-7d8b-9a51-3f0c2b6d4e11"
+TURN_ID = "0199f3a2-7c1e-7d8b-9a51-3f0c2b6d4e12"
 CREATED_AT = "2026-01-05T09:30:00Z"
 
 PROVIDER: dict[str, Any] = {
@@ -132,6 +133,7 @@ CHAT_RESPONSE: dict[str, Any] = {
     "session_id": SESSION_ID,
     "message": ASSISTANT_MESSAGE,
     "status": "completed",
+    "turn_id": TURN_ID,
 }
 
 CHUNK: dict[str, Any] = {
@@ -147,6 +149,46 @@ FAILED_CHUNK: dict[str, Any] = CHUNK | {
     "chunk": "",
     "finished": True,
     "error": {"code": "provider_unavailable", "title": "The model's provider did not answer"},
+}
+
+TURN: dict[str, Any] = {
+    "turn_id": TURN_ID,
+    "session_id": SESSION_ID,
+    "project_id": 7,
+    "user_id": 3,
+    "provider": "bedrock",
+    "model": "amazon.nova-lite-v1:0",
+    "status": "completed",
+    "cancelling": False,
+    "attempt": 1,
+    "message_id": 1003,
+    "usage": {"input": 44, "output": 14, "cache_read": 0, "cache_write": 0, "reasoning": 0},
+    "delivered_tokens": None,
+    "cost": "0.000006",
+    "stop": "end",
+    "error": None,
+    "created_at": CREATED_AT,
+    "updated_at": "2026-01-05T09:30:04.218000Z",
+}
+
+CANCELLING_TURN: dict[str, Any] = TURN | {
+    "status": "running",
+    "cancelling": True,
+    "message_id": None,
+    "usage": None,
+    "cost": None,
+    "stop": None,
+}
+
+END_EVENT: dict[str, Any] = {"sequence": 12, "type": "end", "turn": TURN}
+
+TEXT_EVENT: dict[str, Any] = {"sequence": 1, "type": "text", "text": "1. Schema."}
+
+RESTART_EVENT: dict[str, Any] = {
+    "sequence": 2,
+    "type": "restart",
+    "provider": "anthropic",
+    "model": "claude-haiku-4-5",
 }
 
 HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}

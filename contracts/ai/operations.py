@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
-from contracts.ai import examples, v1
+from contracts.ai import examples, turns, v1
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from contracts.operation import (
@@ -22,6 +22,24 @@ _SESSION_ID = Parameter(
     schema={"type": "string", "minLength": 1, "maxLength": v1.MAX_SESSION_ID_LENGTH},
     description="The session's UUID.",
     required=True,
+)
+_TURN_ID = Parameter(
+    name="turn_id",
+    schema={"type": "string", "minLength": 1, "maxLength": turns.MAX_TURN_ID_LENGTH},
+    description="The turn's UUID: `turn_id` of a ChatResponse, `X-Turn-Id` of a stream.",
+    required=True,
+)
+_PROTOCOL = Parameter(
+    name="protocol",
+    schema={"type": "string", "enum": list(get_args(turns.Protocol))},
+    description="How the stream tells it: v1 as StreamingChatChunks, events as TurnEvents. "
+    "`Accept: text/event-stream; protocol=...` says the same.",
+)
+_LAST_EVENT_ID = Parameter(
+    name="last_event_id",
+    schema={"type": "integer", "minimum": 0, "maximum": turns.MAX_EVENT_ID},
+    description="Events behind this one; the header `Last-Event-ID` says the same and wins. "
+    "Without either: the events of the turn's present attempt.",
 )
 _PAGE = (
     Parameter(
@@ -58,6 +76,28 @@ answer are kept, and the session stays usable. Clients ignore comments and `id:`
     data: {"session_id": "0199f3a2-...", "chunk": "", "finished": true, "message_id": 1003}
 
     data: [DONE]
+
+The answer's header `X-Turn-Id` names the turn; each chunk has its `id:`. A stream that broke off is
+taken up with GET /turns/{turn_id}/events?protocol=v1 and that id as `Last-Event-ID`. After 10 s
+without news a comment is sent. With `?protocol=events` the stream is one of TurnEvents.
+"""
+
+_EVENTS = """\
+Server-sent events, from the state `start` over `text` and `restart` to `end`: each has its sequence
+as `id:`, its type as `event:` and a TurnEvent as `data:`. A turn that runs is followed live. Events
+are kept for a day; later the answer comes as one. After 10 s without news a comment is sent.
+
+    id: 0
+    event: start
+    data: {"sequence": 0, "type": "start", "turn": {...}}
+
+    id: 1
+    event: text
+    data: {"sequence": 1, "type": "text", "text": "Hi"}
+
+    id: 2
+    event: end
+    data: {"sequence": 2, "type": "end", "turn": {...}}
 """
 
 
@@ -241,9 +281,52 @@ OPERATIONS: tuple[Operation, ...] = (
             example=examples.LAST_CHUNK,
             media_type=EVENT_STREAM_MEDIA_TYPE,
         ),
+        query=(_PROTOCOL,),
         errors=_errors(_ANY, _BODY, _KEYED, _MODEL_CALL),
         delivery="streamed",
         idempotent_by_key=True,
+    ),
+    Operation(
+        operation_id="get_turn",
+        method="get",
+        path="/api/v1/turns/{turn_id}",
+        summary="Read what became of a turn",
+        tag="turns",
+        path_parameters=(_TURN_ID,),
+        answer=Answer(model=turns.Turn, description="The turn.", example=examples.TURN),
+        errors=_errors(_ANY, (404,)),
+    ),
+    Operation(
+        operation_id="follow_turn",
+        method="get",
+        path="/api/v1/turns/{turn_id}/events",
+        summary="Follow a turn from any place, while it runs or afterwards",
+        tag="turns",
+        path_parameters=(_TURN_ID,),
+        query=(_PROTOCOL, _LAST_EVENT_ID),
+        answer=Answer(
+            model=turns.TurnEvent,
+            description=_EVENTS,
+            example=examples.END_EVENT,
+            media_type=EVENT_STREAM_MEDIA_TYPE,
+        ),
+        errors=_errors(_ANY, (404, 422)),
+        delivery="streamed",
+    ),
+    Operation(
+        operation_id="cancel_turn",
+        method="post",
+        path="/api/v1/turns/{turn_id}/cancel",
+        summary="Ask a turn to stop; it does so within a second and keeps what was said",
+        tag="turns",
+        description="One that has ended stays as it is. Repeating it changes nothing.",
+        path_parameters=(_TURN_ID,),
+        answer=Answer(
+            model=turns.Turn,
+            description="The turn: `cancelling` until it has stopped.",
+            example=examples.CANCELLING_TURN,
+        ),
+        errors=_errors(_ANY, (404,)),
     ),
 )
 

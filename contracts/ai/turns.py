@@ -74,8 +74,10 @@ class TurnEvent(WireModel):
     type: Annotated[
         str,
         Field(
-            description="text: `text` follows what came before. restart: the answer begins anew, "
-            "what came before no longer counts. end: `turn` is the turn's last state."
+            description="start: `turn` is the turn's state, and `sequence` that of the event "
+            "before the first one to come. text: `text` follows what came before. restart: the "
+            "answer begins anew, what came before no longer counts. end: `turn` is the turn's "
+            "last state."
         ),
     ]
     text: Annotated[str | None, Field(exclude_if=is_none)] = None

@@ -23,7 +23,7 @@ OPERATIONS = pytest.mark.parametrize(
     ids=lambda value: value.service if isinstance(value, Contract) else value.operation_id,
 )
 # They may be repeated as they are: nothing is made twice.
-REPEATABLE_POSTS = {"flush"}
+REPEATABLE_POSTS = {"flush", "cancel_turn"}
 
 
 @pytest.fixture(scope="module")
@@ -121,7 +121,7 @@ def test_every_operation_but_health_is_signed(contract: Contract, operation: Ope
 @OPERATIONS
 def test_model_calls_are_streamed(contract: Contract, operation: Operation) -> None:
     described = document(contract)["paths"][operation.path][operation.method]
-    streamed = operation.path.startswith("/api/v1/chat")
+    streamed = operation.path.startswith("/api/v1/chat") or operation.operation_id == "follow_turn"
     assert described["x-delivery"] == ("streamed" if streamed else "buffered")
 
 

@@ -183,6 +183,9 @@ AI_CALLS = {
     ("post", "/api/v1/sessions/{session_id}/messages"): "MessageCreate -> Message",
     ("post", "/api/v1/chat"): "ChatRequest -> ChatResponse",
     ("post", "/api/v1/chat/stream"): "ChatRequest -> StreamingChatChunk",
+    ("get", "/api/v1/turns/{turn_id}"): "Turn",
+    ("get", "/api/v1/turns/{turn_id}/events"): "TurnEvent",
+    ("post", "/api/v1/turns/{turn_id}/cancel"): "Turn",
 }
 
 AUDIT_CALLS = {
@@ -288,6 +291,8 @@ def test_query_parameters() -> None:
             "cursor": False,
         },
         "list_messages": {"limit": False, "cursor": False},
+        "chat_stream": {"protocol": False},
+        "follow_turn": {"protocol": False, "last_event_id": False},
     }
 
 

@@ -36,6 +36,9 @@ ENVIRONMENT = {
 }
 
 
+SETTINGS = StreamSettings.from_environment(ENVIRONMENT)
+
+
 class Clock:
     """A clock that moves when it is told to, and a little each time it is read."""
 

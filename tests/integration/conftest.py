@@ -11,6 +11,7 @@ from moto import mock_aws
 
 from functions.ai.bootstrap import FIRST_IDS_ABOVE, Storage, dynamodb_storage
 from servicekit.dynamodb import DynamoTable
+from tests.fakes.ai_app import SETTINGS
 from tests.fakes.memory import Memory
 
 TABLE = "santaclaude-local-ai"
@@ -76,7 +77,7 @@ def table(make_client) -> Iterator[DynamoTable]:
 
 @pytest.fixture
 def dynamodb(make_client) -> Iterator[Storage]:
-    storage = dynamodb_storage(TABLE, make_client)
+    storage = dynamodb_storage(SETTINGS, make_client)
     yield storage
     storage.close()
 

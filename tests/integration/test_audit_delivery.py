@@ -16,8 +16,7 @@ from servicekit.audit_outbox import DynamoOutboxReader
 from servicekit.audit_sender import LEFT_BEHIND_AFTER, AuditSender, NotDeliveredError
 from servicekit.clock import utc_now
 from servicekit.dynamodb import to_attributes
-from tests.fakes.ai_app import AiService, chat_body
-from tests.integration.conftest import TABLE
+from tests.fakes.ai_app import SETTINGS, AiService, chat_body
 
 pytestmark = pytest.mark.anyio
 
@@ -66,7 +65,7 @@ class World:
     """The AI service over DynamoDB, its sender, and a sink."""
 
     def __init__(self, table, make_client) -> None:
-        self.storage = dynamodb_storage(TABLE, make_client)
+        self.storage = dynamodb_storage(SETTINGS, make_client)
         self.service = AiService(storage=self.storage)
         self.client = make_client()
         self.sink = Sink()

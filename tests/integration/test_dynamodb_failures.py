@@ -32,6 +32,7 @@ from servicekit.dynamodb import (
 from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import LEASE_SECONDS, Claim, Idempotency, Request
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
+from tests.fakes.ai_app import SETTINGS
 from tests.integration.conftest import TABLE
 
 pytestmark = pytest.mark.anyio
@@ -124,8 +125,8 @@ def table(client, monkeypatch):
 @pytest.fixture
 def storage(client, monkeypatch):
     monkeypatch.setattr("servicekit.dynamodb._BACKOFF_SECONDS", 0)
-    monkeypatch.setattr("functions.ai.adapters.dynamodb._BACKOFF_SECONDS", 0)
-    storage = dynamodb_storage(TABLE, lambda: client)
+    monkeypatch.setattr("functions.ai.adapters.contention._BACKOFF_SECONDS", 0)
+    storage = dynamodb_storage(SETTINGS, lambda: client)
     yield storage
     storage.close()
 
@@ -322,9 +323,9 @@ async def test_many_writers_of_one_session_lose_nothing(make_client, monkeypatch
     for patience in ("_PATIENCE_SECONDS", "_PATIENCE_OF_ANSWERS_SECONDS"):
         monkeypatch.setattr(sessions_adapter, patience, 120.0)
     contested = Contested(make_client)
-    rivals = [dynamodb_storage(TABLE, contested.make_client) for _ in range(WRITERS)]
+    rivals = [dynamodb_storage(SETTINGS, contested.make_client) for _ in range(WRITERS)]
     numbers = itertools.count(1)
-    alone = dynamodb_storage(TABLE, make_client)
+    alone = dynamodb_storage(SETTINGS, make_client)
     stored, _ = await alone.sessions.create(session(), [], None)
 
     async def turn(rival):

@@ -16,6 +16,8 @@ class Listening(Protocol):
     """A turn as somebody follows it, from the process that runs it or from the store."""
 
     turn: Turn
+    after: int
+    """The sequence behind which it begins."""
 
     async def started(self) -> None:
         """Waits for the first event or the end; raises the error of a turn that ended without."""
@@ -35,6 +37,7 @@ class Channel:
 
     def __init__(self, turn: Turn) -> None:
         self.turn = turn
+        self.after = turn.first_event - 1
         self._events: list[Numbered] = []
         self._news = asyncio.Event()
         self._said = False

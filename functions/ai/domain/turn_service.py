@@ -158,6 +158,7 @@ class Followed:
 
     def __init__(self, service: TurnService, turn: Turn, after: int) -> None:
         self._service = service
+        self.after = after
         self._after = after
         self._ready: Sequence[Numbered] | None = None
         self.turn = turn

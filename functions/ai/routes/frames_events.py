@@ -1,4 +1,4 @@
-"""A turn as TurnEvents: each its `id:`, its type as `event:`, and JSON; the last one is `end`."""
+"""A turn as TurnEvents: its type as `event:`, its sequence as `id:`, and JSON."""
 
 from __future__ import annotations
 
@@ -8,15 +8,19 @@ from typing import Any
 
 from contracts.ai.turns import TurnEvent
 from functions.ai.domain.channel import Listening
-from functions.ai.domain.turns import Numbered, Outcome, RestartEvent
+from functions.ai.domain.turns import Numbered, RestartEvent, Turn
 from functions.ai.routes import wire
 
 
 async def frames(turn: Listening) -> AsyncIterator[bytes]:
-    """The turn's events, those that came together as one write; then its end."""
+    """Its state; its events, those that came together as one write; its end."""
+    yield _state("start", turn.after, turn.turn, None)
     async for events in turn.batches():
         yield b"".join(_frame(numbered) for numbered in events)
-    yield _end(await turn.outcome())
+    outcome = await turn.outcome()
+    draft = outcome.message.draft if outcome.message else None
+    calls = wire.tool_data(draft.tool_calls) if draft else None
+    yield _state("end", outcome.turn.last_event + 1, outcome.turn, calls)
 
 
 def _frame(numbered: Numbered) -> bytes:
@@ -32,13 +36,7 @@ def _lines(kind: str, sequence: int, fields: dict[str, Any]) -> bytes:
     return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, kind.encode(), data)
 
 
-def _end(outcome: Outcome) -> bytes:
-    sequence = outcome.turn.last_event + 1
-    draft = outcome.message.draft if outcome.message else None
-    event = TurnEvent(
-        sequence=sequence,
-        type="end",
-        tool_calls=wire.tool_data(draft.tool_calls) if draft else None,
-        turn=wire.turn(outcome.turn),
-    )
-    return b"id: %d\nevent: end\ndata: %b\n\n" % (sequence, event.model_dump_json().encode())
+def _state(kind: str, sequence: int, turn: Turn, calls: list[dict[str, Any]] | None) -> bytes:
+    event = TurnEvent(sequence=sequence, type=kind, tool_calls=calls, turn=wire.turn(turn))
+    data = event.model_dump_json().encode()
+    return b"id: %d\nevent: %b\ndata: %b\n\n" % (sequence, kind.encode(), data)

@@ -43,7 +43,11 @@ def events(answer: Any) -> list[dict[str, Any]]:
             event = json.loads(lines["data"])
             assert (lines["id"], lines["event"]) == (str(event["sequence"]), event["type"])
             found.append(event)
-    return found
+    start, *rest = found
+    assert start["type"] == "start"
+    assert start["sequence"] < rest[0]["sequence"]
+    assert start["turn"]["turn_id"] == answer.headers["x-turn-id"]
+    return rest
 
 
 async def running(service: AiService, path: str = STREAM, **fields: Any) -> tuple[Any, str]:
