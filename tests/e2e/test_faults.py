@@ -93,7 +93,7 @@ def test_a_provider_that_fails_in_the_middle(ai, session, fault):
     body = chat_request(session, question)
     with ai.stream("POST", "/api/v1/chat/stream", json=body) as response:
         assert response.status_code == 200
-        lines = [line for line in response.iter_lines() if line]
+        lines = [line for line in response.iter_lines() if line.startswith("data: ")]
     assert lines[-1] == "data: [DONE]"
     chunks = [json.loads(line.removeprefix("data: ")) for line in lines[:-1]]
     assert chunks[-1]["finished"]
@@ -122,8 +122,14 @@ def test_a_killed_streaming_process_is_replaced(ai, session, cloud):
         pass
     finally:
         cloud.bedrock.step(2)
-    answer = ai.post("/api/v1/chat", json=chat_request(session, "Still there?", stream=False))
-    assert answer.status_code == 200, answer.text
+    body = chat_request(session, "Still there?", stream=False)
+    refused = ai.post("/api/v1/chat", json=body)
+    turn = ai.get(f"/api/v1/turns/{problem(refused, 409, 'turn_in_progress')['turn_id']}").json()
+    assert turn["status"] == "running"
+    # Nobody renews its lease any more.
+    eventually(lambda: ai.post("/api/v1/chat", json=body).status_code == 200)
+    turn = ai.get(f"/api/v1/turns/{turn['turn_id']}").json()
+    assert (turn["status"], turn["error"]["code"]) == ("failed", "turn_interrupted")
     assert ("user", "Before the end [[chunks=3 step]]") in contents(ai, session)
 
 

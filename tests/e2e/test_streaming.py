@@ -19,7 +19,7 @@ def test_each_chunk_arrives_before_the_next_is_made(ai, session, cloud):
     with ai.stream("POST", "/api/v1/chat/stream", json=body) as response:
         assert response.status_code == 200
         assert response.headers["content-type"].startswith("text/event-stream")
-        lines = (line for line in response.iter_lines() if line)
+        lines = (line for line in response.iter_lines() if line.startswith("data: "))
         for line in lines:
             if line == "data: [DONE]":
                 break
@@ -63,7 +63,7 @@ def test_streams_do_not_wait_for_each_other(ai, session, cloud):
     def run() -> None:
         with ai.stream("POST", "/api/v1/chat/stream", json=slow) as response:
             for line in response.iter_lines():
-                if line:
+                if line.startswith("data: "):
                     seen.set()
                     done.append(line)
 

@@ -43,7 +43,7 @@ MAX_ANSWER_SECONDS = 840
 WATCH_SECONDS = 0.5
 """How often a running turn looks whether it is cancelled: that stops it within a second."""
 
-RENEW_SECONDS = LEASE_SECONDS / 3
+RENEW_SECONDS = LEASE_SECONDS / 4
 
 _logger = logging.getLogger(__name__)
 

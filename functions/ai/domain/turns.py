@@ -14,7 +14,7 @@ from servicekit.errors import AppError
 TurnStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
 EndStatus = Literal["completed", "failed", "cancelled"]
 
-LEASE_SECONDS = 60
+LEASE_SECONDS = 20
 """How long a turn counts as running without a sign of life: what a crash makes others wait."""
 
 ENDED: frozenset[TurnStatus] = frozenset({"completed", "failed", "cancelled"})
