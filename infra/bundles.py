@@ -31,6 +31,7 @@ _BOTOCORE_MODELS = frozenset(
         "bedrock-runtime",
         "cloudwatch",
         "dynamodb",
+        "events",
         "firehose",
         "kms",
         "lambda",

@@ -38,6 +38,11 @@ class DeploySettings:
     # How long turns can be read by their id; their events are kept for a day.
     turn_retention_days: int = 30
 
+    # How many jobs of a priority are worked on at the same time, 2 at least: each holds one
+    # execution environment of the account's for as long as its model writes.
+    high_jobs_at_once: int = 20
+    normal_jobs_at_once: int = 10
+
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90
     audit_retention_days: int = 365
@@ -66,8 +71,8 @@ class DeploySettings:
     trust_local_operator: bool = False
     native_platform: bool = False
     bootstrap_roles: bool = True
-    # What policies may tell requests by: s3:if-none-match, cloudwatch:namespace, the workgroup of a
-    # running Athena query. MiniStack knows none of these.
+    # What policies may tell requests by: s3:if-none-match, cloudwatch:namespace, events:source, the
+    # workgroup of a running Athena query. MiniStack knows none of these.
     request_details: bool = True
     # Where functions find the APIs of other services instead of at AWS's addresses.
     endpoint: str | None = None
@@ -106,6 +111,9 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         native_platform=True,
         bootstrap_roles=False,
         request_details=False,
+        # Each is a process of its own.
+        high_jobs_at_once=3,
+        normal_jobs_at_once=2,
         audit_archive_interval_seconds=0,
         # MiniStack asks for an action of this name, which AWS does not have.
         model_actions=("bedrock:ConverseStream",),
@@ -118,6 +126,8 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         log_retention=RetentionDays.ONE_YEAR,
         throttling_rate=1_000,
         throttling_burst=2_000,
+        high_jobs_at_once=100,
+        normal_jobs_at_once=50,
         audit_lock_mode="compliance",
         audit_lock_days=365,
     ),

@@ -11,7 +11,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from contracts.ai import turns, v1
+from contracts.ai import jobs, turns, v1
 from contracts.client.errors import InvalidAnswerError, NotFoundError, StreamInterruptedError
 from contracts.client.signing import SigV4
 from contracts.client.sse import MalformedStreamError, data_lines
@@ -292,6 +292,25 @@ class AIServiceClient:
                 reason = f"not an event: {type(error).__name__}"
                 raise InvalidAnswerError(_SERVICE, call.operation, reason) from None
         raise StreamInterruptedError(_SERVICE, call.operation, "the stream ended before its end")
+
+    async def create_job(
+        self, job: jobs.JobCreate, *, options: CallOptions = NO_OPTIONS
+    ) -> jobs.JobQueued:
+        """Have a worker answer a message. Raises `ConflictError` while the session is at work."""
+        call = Call(
+            operation="create_job",
+            method="POST",
+            path="/api/v1/jobs",
+            body=job,
+            options=options,
+        )
+        return await self._fetch(call, jobs.JobQueued)
+
+    async def get_job(self, job_id: str, *, options: CallOptions = NO_OPTIONS) -> jobs.Job:
+        """What became of a job; its id is that of its turn. Raises `NotFoundError`."""
+        path = f"/api/v1/jobs/{quote(job_id, safe='')}"
+        call = Call(operation="get_job", method="GET", path=path, options=options)
+        return await self._fetch(call, jobs.Job)
 
     async def _fetch(self, call: Call, model: type[A]) -> A:
         return await self._calls.fetch(call, TypeAdapter(model))

@@ -191,6 +191,69 @@ RESTART_EVENT: dict[str, Any] = {
     "model": "claude-haiku-4-5",
 }
 
+JOB_CREATE: dict[str, Any] = {
+    "message": "Split this card into tasks.",
+    "project_id": 7,
+    "user_id": 3,
+    "session_id": SESSION_ID,
+    "card_id": None,
+    "provider": None,
+    "model": None,
+    "priority": "normal",
+}
+
+JOB_QUEUED: dict[str, Any] = {"job_id": TURN_ID, "status": "queued", "session_id": SESSION_ID}
+
+JOB_RESULT: dict[str, Any] = {
+    "turn_id": TURN_ID,
+    "message_id": 1003,
+    "usage": {"input": 44, "output": 14, "cache_read": 0, "cache_write": 0, "reasoning": 0},
+    "delivered_tokens": None,
+    "cost": "0.000006",
+    "stop": "end",
+}
+
+JOB: dict[str, Any] = {
+    "job_id": TURN_ID,
+    "session_id": SESSION_ID,
+    "project_id": 7,
+    "user_id": 3,
+    "status": "completed",
+    "priority": "normal",
+    "progress": 1.0,
+    "result": JOB_RESULT,
+    "error": None,
+    "created_at": CREATED_AT,
+    "updated_at": "2026-01-05T09:30:04.218000Z",
+}
+
+AI_JOB_QUEUED: dict[str, Any] = {
+    "event_id": f"{TURN_ID}-1-queued",
+    "job_id": TURN_ID,
+    "session_id": SESSION_ID,
+    "request_id": "01KE4J5T8Q3V7W9X1Y2Z3A4B5C",
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "project_id": 7,
+    "user_id": 3,
+    "priority": "normal",
+    "created_at": CREATED_AT,
+}
+
+AI_JOB_UPDATED: dict[str, Any] = {
+    "event_id": f"{TURN_ID}-1-completed",
+    "job_id": TURN_ID,
+    "session_id": SESSION_ID,
+    "request_id": "01KE4J5T8Q3V7W9X1Y2Z3A4B5C",
+    "traceparent": "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01",
+    "project_id": 7,
+    "user_id": 3,
+    "status": "completed",
+    "progress": 1.0,
+    "result": JOB_RESULT,
+    "error": None,
+    "updated_at": "2026-01-05T09:30:04.218000Z",
+}
+
 HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}
 
 READINESS: dict[str, Any] = {

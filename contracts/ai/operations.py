@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from contracts.ai import examples, turns, v1
+from contracts.ai import examples, jobs, turns, v1
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from contracts.operation import (
@@ -27,6 +27,12 @@ _TURN_ID = Parameter(
     name="turn_id",
     schema={"type": "string", "minLength": 1, "maxLength": turns.MAX_TURN_ID_LENGTH},
     description="The turn's UUID: `turn_id` of a ChatResponse, `X-Turn-Id` of a stream.",
+    required=True,
+)
+_JOB_ID = Parameter(
+    name="job_id",
+    schema={"type": "string", "minLength": 1, "maxLength": turns.MAX_TURN_ID_LENGTH},
+    description="`job_id` of a JobQueued.",
     required=True,
 )
 _PROTOCOL = Parameter(
@@ -326,6 +332,35 @@ OPERATIONS: tuple[Operation, ...] = (
             description="The turn: `cancelling` until it has stopped.",
             example=examples.CANCELLING_TURN,
         ),
+        errors=_errors(_ANY, (404,)),
+    ),
+    Operation(
+        operation_id="create_job",
+        method="post",
+        path="/api/v1/jobs",
+        summary="Send a message that a worker has answered; nobody waits for it",
+        tag="jobs",
+        description="The job takes its place in the session at once: a second message is a 409 "
+        "`turn_in_progress` until it has ended. `/turns/{job_id}` reads, follows and cancels it.",
+        body=jobs.JobCreate,
+        body_example=examples.JOB_CREATE,
+        answer=Answer(
+            model=jobs.JobQueued,
+            status=202,
+            description="It will be run.",
+            example=examples.JOB_QUEUED,
+        ),
+        errors=_errors(_ANY, _BODY, _KEYED, (404,)),
+        idempotent_by_key=True,
+    ),
+    Operation(
+        operation_id="get_job",
+        method="get",
+        path="/api/v1/jobs/{job_id}",
+        summary="Read what became of a job",
+        tag="jobs",
+        path_parameters=(_JOB_ID,),
+        answer=Answer(model=jobs.Job, description="The job.", example=examples.JOB),
         errors=_errors(_ANY, (404,)),
     ),
 )

@@ -11,16 +11,28 @@ from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
 from functions.ai.adapters.patience import Patience
+from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention
 from functions.ai.domain.audit import Operations
 from functions.ai.domain.catalogue import Catalogue
-from functions.ai.domain.chat import ChatService, Stores
-from functions.ai.domain.dependencies import Api, Stream
+from functions.ai.domain.chat import ChatService
+from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
+from functions.ai.domain.job_ports import Deliveries
+from functions.ai.domain.job_worker import JobWorker
+from functions.ai.domain.jobs import JobService
 from functions.ai.domain.ports import ModelProvider, SessionStore, TurnStore
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
-from functions.ai.settings import ApiSettings, AuditSettings, StreamSettings
+from functions.ai.domain.turn_starter import Stores, TurnStarter
+from functions.ai.domain.turns import Priority
+from functions.ai.settings import (
+    ApiSettings,
+    AuditSettings,
+    DispatchSettings,
+    StreamSettings,
+    WorkerSettings,
+)
 from servicekit.audit import AuditTrail, Outbox
 from servicekit.audit_outbox import DynamoOutbox, DynamoOutboxReader
 from servicekit.audit_sender import AuditSender
@@ -77,6 +89,27 @@ def stream_from_environment() -> Stream:
     return build_stream(settings, dynamodb_storage(settings), providers)
 
 
+def worker_from_environment() -> Worker:
+    """The dependencies of the function that runs jobs. Raises `SettingsError`."""
+    settings = WorkerSettings.from_environment()
+    configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+    providers = {"bedrock": bedrock_provider(settings)}
+    return build_worker(settings, dynamodb_storage(settings), providers, sqs_jobs(settings))
+
+
+def dispatch_from_environment() -> Dispatch:
+    """The dependencies of the function that brings jobs to their queues. Raises `SettingsError`."""
+    # With the contract of its events: the other functions do without.
+    from functions.ai.adapters.eventbridge import EventBridgeJobEvents  # noqa: PLC0415
+    from functions.ai.adapters.job_changes import changes_from  # noqa: PLC0415
+    from functions.ai.domain.job_dispatcher import JobDispatcher  # noqa: PLC0415
+
+    settings = DispatchSettings.from_environment()
+    configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+    events = EventBridgeJobEvents(settings.event_bus)
+    return Dispatch(changes_from, JobDispatcher(sqs_jobs(settings), events))
+
+
 def audit_from_environment() -> AuditSender:
     """The dependencies of the function that sends audit records. Raises `SettingsError`."""
     # With an HTTP client and another service's contract: the other functions do without both.
@@ -93,13 +126,20 @@ def audit_from_environment() -> AuditSender:
 
 def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -> Api:
     """The buffered function's dependencies over any storage."""
-    catalogue = Catalogue(settings.default_model, settings.additional_model_names)
-    sessions = _sessions(settings, storage, catalogue, clock)
+    parts = _Parts.of(settings, storage, clock)
+    jobs = JobService(
+        parts.starter,
+        storage.turns,
+        parts.turns,
+        _idempotency(settings, storage, clock),
+        _operations(storage, clock),
+    )
     return Api(
         settings.powertools_service_name,
-        catalogue,
-        sessions,
-        _turns(storage, sessions, clock),
+        parts.catalogue,
+        parts.sessions,
+        parts.turns,
+        jobs,
         storage.sessions,
     )
 
@@ -111,18 +151,12 @@ def build_stream(
     clock: Clock = utc_now,
 ) -> Stream:
     """The streaming function's dependencies over any storage and providers (by name)."""
-    catalogue = Catalogue(settings.default_model, settings.additional_model_names)
-    sessions = _sessions(settings, storage, catalogue, clock)
-    turns = _turns(storage, sessions, clock)
+    parts = _Parts.of(settings, storage, clock)
     chat = ChatService(
-        sessions,
-        Stores(storage.sessions, storage.turns),
-        turns,
-        TurnRunner(storage.turns, sessions, providers, clock),
-        catalogue,
+        parts.starter,
+        parts.turns,
+        TurnRunner(storage.turns, parts.sessions, providers, clock),
         _idempotency(settings, storage, clock),
-        clock,
-        _operations(storage, clock),
     )
 
     async def close() -> None:
@@ -130,7 +164,30 @@ def build_stream(
             await provider.aclose()
         storage.close()
 
-    return Stream(chat, turns, close)
+    return Stream(chat, parts.turns, close)
+
+
+def build_worker(
+    settings: WorkerSettings,
+    storage: Storage,
+    providers: Mapping[str, ModelProvider],
+    deliveries: Deliveries,
+    clock: Clock = utc_now,
+) -> Worker:
+    """The worker's dependencies over any storage, providers (by name) and queues."""
+    parts = _Parts.of(settings, storage, clock)
+    runner = TurnRunner(storage.turns, parts.sessions, providers, clock)
+    return Worker(
+        JobWorker(
+            storage.turns,
+            parts.starter,
+            parts.turns,
+            runner,
+            deliveries,
+            clock,
+            settings.max_receives,
+        )
+    )
 
 
 def dynamodb_storage(
@@ -159,6 +216,42 @@ def bedrock_provider(
     return Bedrock(patience, make)
 
 
+def sqs_jobs(settings: WorkerSettings | DispatchSettings) -> SqsJobs:
+    """The jobs' queues."""
+    urls: dict[Priority, str] = {
+        "high": settings.high_queue_url,
+        "normal": settings.normal_queue_url,
+    }
+    return SqsJobs(urls)
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What every function that works on conversations has."""
+
+    catalogue: Catalogue
+    sessions: SessionService
+    turns: TurnService
+    starter: TurnStarter
+
+    @classmethod
+    def of(cls, settings: ApiSettings, storage: Storage, clock: Clock) -> _Parts:
+        catalogue = Catalogue(settings.default_model, settings.additional_model_names)
+        sessions = _sessions(settings, storage, catalogue, clock)
+        turns = TurnService(
+            storage.turns, storage.sessions, sessions, clock, _operations(storage, clock)
+        )
+        starter = TurnStarter(
+            sessions,
+            Stores(storage.sessions, storage.turns),
+            turns,
+            catalogue,
+            clock,
+            _operations(storage, clock),
+        )
+        return cls(catalogue, sessions, turns, starter)
+
+
 def _sessions(
     settings: ApiSettings, storage: Storage, catalogue: Catalogue, clock: Clock
 ) -> SessionService:
@@ -170,12 +263,6 @@ def _sessions(
         clock,
         AnswerLimits(MAX_SESSION_MESSAGES, MAX_SESSION_ANSWER_BYTES),
         _operations(storage, clock),
-    )
-
-
-def _turns(storage: Storage, sessions: SessionService, clock: Clock) -> TurnService:
-    return TurnService(
-        storage.turns, storage.sessions, sessions, clock, _operations(storage, clock)
     )
 
 

@@ -9,12 +9,17 @@ from pydantic import Field, model_validator
 from servicekit.settings import Settings
 
 
-class TableSettings(Settings):
+class FunctionSettings(Settings):
     """Of every function."""
 
     environment: Literal["local", "dev", "staging", "prod"]
     powertools_service_name: str = Field(min_length=1)
     powertools_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+
+
+class TableSettings(FunctionSettings):
+    """Of every function that reads the table."""
+
     table_name: str = Field(min_length=1)
 
 
@@ -44,6 +49,23 @@ class StreamSettings(ApiSettings):
 
     model_first_byte_timeout_seconds: float = Field(gt=0)
     model_idle_timeout_seconds: float = Field(gt=0)
+
+
+class WorkerSettings(StreamSettings):
+    """Of the function that runs jobs."""
+
+    high_queue_url: str = Field(min_length=1)
+    normal_queue_url: str = Field(min_length=1)
+    # How often the queues give a message out: after its last time it is a dead letter.
+    max_receives: int = Field(ge=2)
+
+
+class DispatchSettings(FunctionSettings):
+    """Of the function that brings jobs to their queues, and events to the bus."""
+
+    high_queue_url: str = Field(min_length=1)
+    normal_queue_url: str = Field(min_length=1)
+    event_bus: str = Field(min_length=1)
 
 
 class AuditSettings(TableSettings):

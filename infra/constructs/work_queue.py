@@ -30,13 +30,21 @@ class FailureQueue(Construct):
 
 
 class WorkQueue(Construct):
-    """Messages for one function; a message that failed three times goes to `<name>-dlq`.
+    """Messages for one function; one that failed `receives` times goes to `<name>-dlq`.
 
     `hidden` is how long a message is the business of the function that got it: longer than that
     function's timeout.
     """
 
-    def __init__(self, scope: Construct, construct_id: str, *, name: str, hidden: Duration) -> None:
+    def __init__(
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        hidden: Duration,
+        receives: int = _RECEIVES,
+    ) -> None:
         super().__init__(scope, construct_id)
         self.dead_letters = FailureQueue(self, "DeadLetters", name=f"{name}-dlq")
         self.queue = sqs.Queue(
@@ -48,7 +56,7 @@ class WorkQueue(Construct):
             retention_period=Duration.days(4),
             visibility_timeout=hidden,
             dead_letter_queue=sqs.DeadLetterQueue(
-                queue=self.dead_letters.queue, max_receive_count=_RECEIVES
+                queue=self.dead_letters.queue, max_receive_count=receives
             ),
         )
 
@@ -63,7 +71,8 @@ class WorkQueue(Construct):
         """Have the function work on it; it answers which messages of a batch failed."""
         function.role.add_to_policy(
             iam.PolicyStatement(
-                sid="Receive",
+                # A function may work on several queues.
+                sid=f"Receive{self.node.id}",
                 actions=[
                     "sqs:ChangeMessageVisibility",
                     "sqs:DeleteMessage",

@@ -8,6 +8,7 @@ from constructs import Construct
 
 from infra import bundles, bundling, routes
 from infra.constructs.audit_outbox import AuditOutbox
+from infra.constructs.jobs import Jobs
 from infra.constructs.permissions import items
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.request_context import RequestContextFunction
@@ -69,8 +70,7 @@ class AiStack(EnvironmentStack):
             name=f"{prefix}-stream",
             handler="functions/ai/stream.sh",
             defaults=defaults,
-            environment=environment
-            | {"MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60", "MODEL_IDLE_TIMEOUT_SECONDS": "120"},
+            environment=environment | self._patience(),
             memory_mb=884,
             timeout=Duration.minutes(15),
             permissions=[*self._conversations(), self._models()],
@@ -94,6 +94,18 @@ class AiStack(EnvironmentStack):
             environment=self._base_environment(),
             settings=settings,
         )
+        jobs = Jobs(
+            self,
+            "Jobs",
+            prefix=prefix,
+            table=table,
+            defaults=defaults,
+            base_environment=self._common_environment(),
+            worker_environment=environment | self._patience(),
+            worker_permissions=[*self._conversations(), self._models()],
+            settings=settings,
+        )
+        acknowledge(jobs.worker.role, Reason.MODELS)
         all_routes = routes.load("ai.v1")
         api = ServiceApi(
             self,
@@ -116,14 +128,22 @@ class AiStack(EnvironmentStack):
         if settings.trust_local_operator:
             self.admit_operator(_SERVICE, api, runs_as=[stream_function.role])
 
-    def _base_environment(self) -> dict[str, str]:
+    def _common_environment(self) -> dict[str, str]:
         """What all functions read."""
         return {
             "ENVIRONMENT": self._settings.environment,
             "POWERTOOLS_SERVICE_NAME": "ai-service",
             "POWERTOOLS_LOG_LEVEL": "INFO",
-            "TABLE_NAME": self._table.table_name,
         }
+
+    def _base_environment(self) -> dict[str, str]:
+        """What all functions read that know the table."""
+        return self._common_environment() | {"TABLE_NAME": self._table.table_name}
+
+    @staticmethod
+    def _patience() -> dict[str, str]:
+        """What those read that call models."""
+        return {"MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60", "MODEL_IDLE_TIMEOUT_SECONDS": "120"}
 
     def _environment(self) -> dict[str, str]:
         """What both functions behind the API read: the fields of the service's settings model."""

@@ -100,6 +100,12 @@ def json_schemas(contract: Contract) -> dict[str, dict[str, Any]]:
     }
 
 
+def event_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The JSON Schema of an event as it is put on the bus."""
+    schema = model.model_json_schema(mode="serialization", schema_generator=_Untitled)
+    return {"$schema": DIALECT, **schema}
+
+
 def openapi(contract: Contract) -> dict[str, Any]:
     """The OpenAPI 3.1 document of the contract."""
     paths: dict[str, dict[str, Any]] = {}

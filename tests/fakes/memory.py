@@ -266,6 +266,8 @@ class MemoryTurns:
 
     async def retry(self, turn: Turn, again: Turn) -> None:
         self._mine(turn)
+        if self.turns[turn.turn_id].lease_expires_at != turn.lease_expires_at:
+            raise TurnLostError
         session = self._free(turn.session_id, turn)
         self._sessions.sessions[session.session_id] = replace(session, turn_id=turn.turn_id)
         self.turns[turn.turn_id] = again
@@ -293,6 +295,15 @@ class MemoryTurns:
         if found is not None and found.status == "running":
             found = self.turns[turn_id] = replace(found, cancelling=True, updated_at=at)
         return found
+
+    async def postpone(self, turn: Turn, later: Turn, events: Sequence[Numbered]) -> bool:
+        self._fail()
+        self._mine(turn)
+        if self.turns[turn.turn_id].cancelling:
+            return False
+        self.turns[turn.turn_id] = later
+        self._keep(turn.turn_id, events)
+        return True
 
     async def conclude(self, turn: Turn, ending: Ending) -> tuple[Turn, Message | None]:
         self._sessions.fail()

@@ -10,6 +10,7 @@
 | add events             | PutItem, four a second at most                                       |
 | events behind a place  | Query on pk, sk above the place, consistent                          |
 | cancel a turn          | UpdateItem, if it runs                                               |
+| queue a turn again     | TransactWriteItems: turn, events                                     |
 | end a turn             | TransactWriteItems: session (its place free), answer, turn, events   |
 | bill an ended turn     | TransactWriteItems: turn, answer                                     |
 """
@@ -143,7 +144,7 @@ class DynamoTurns:
             await self._table.transact(
                 [
                     Update(keys.session_key(turn.session_id), take),
-                    Put(turn_item(again, self._retention), _mine(turn)),
+                    Put(turn_item(again, self._retention), _left(turn)),
                 ]
             )
         except TransactionRefusedError as refused:
@@ -194,6 +195,31 @@ class DynamoTurns:
             return turn_from(await self._table.update(Update(keys.turn_key(turn_id), ask)))
         except ConditionFailedError as failure:
             return turn_from(failure.item) if failure.item else None
+
+    async def postpone(self, turn: Turn, later: Turn, events: Sequence[Numbered]) -> bool:
+        """See `ports.TurnStore`."""
+        mine = _mine(turn)
+        unless_cancelled = replace(
+            mine,
+            condition=f"{mine.condition} AND cancelling = :no",
+            values={**(mine.values or {}), ":no": False},
+        )
+        try:
+            await self._table.transact(
+                [
+                    Put(turn_item(later, self._retention), unless_cancelled),
+                    *(
+                        Put(item, _newest(turn))
+                        for item in event_items(turn, events, self._retention)
+                    ),
+                ]
+            )
+        except TransactionRefusedError:
+            found = await self.get(turn.turn_id)
+            if found and (found.attempt, found.status) == (turn.attempt, turn.status):
+                return False
+            raise TurnLostError from None
+        return True
 
     async def conclude(self, turn: Turn, ending: Ending) -> tuple[Turn, Message | None]:
         """See `ports.TurnStore`."""
@@ -348,6 +374,16 @@ def _mine(turn: Turn) -> Expression:
         _MINE,
         names={"#status": "status"},
         values={":attempt": turn.attempt, ":status": turn.status},
+    )
+
+
+def _left(turn: Turn) -> Expression:
+    """The same, and its owner has not come back to it."""
+    mine = _mine(turn)
+    return replace(
+        mine,
+        condition=f"{mine.condition} AND lease_expires_at = :lease",
+        values={**(mine.values or {}), ":lease": turn.lease_expires_at},
     )
 
 

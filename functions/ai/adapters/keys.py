@@ -20,7 +20,7 @@ from servicekit.dynamodb import Key
 PROBE: Key = {"pk": "PROBE", "sk": "PROBE"}
 
 _SESSION = "SESSION"
-_TURN = "TURN"
+TURN_SK = "TURN"
 _PLACE_DIGITS = 10
 _LAST_PLACE = 10**_PLACE_DIGITS - 1
 
@@ -53,7 +53,7 @@ def turn_pk(turn_id: str) -> str:
 
 def turn_key(turn_id: str) -> Key:
     """A turn's own item."""
-    return {"pk": turn_pk(turn_id), "sk": _TURN}
+    return {"pk": turn_pk(turn_id), "sk": TURN_SK}
 
 
 def event_sk(last: int) -> str:

@@ -13,6 +13,7 @@ from functions.ai.domain.inference import Usage
 from functions.ai.domain.turns import (
     Event,
     Failure,
+    Job,
     Numbered,
     RestartEvent,
     TextEvent,
@@ -63,6 +64,7 @@ def turn_item(turn: Turn, retention: Retention) -> Item:
         "stop": turn.stop,
         "failure": to_json(asdict(turn.failure)) if turn.failure else None,
         "expires_at": int(turn.updated_at.timestamp()) + retention.turns,
+        **(_job(turn.job) if turn.job else {}),
     }
 
 
@@ -92,6 +94,9 @@ def turn_from(item: Mapping[str, Any]) -> Turn:
         cost=item["cost"],
         stop=item["stop"],
         failure=Failure(**json.loads(item["failure"])) if item["failure"] else None,
+        job=Job(item["priority"], item["request_id"], item["traceparent"])
+        if "priority" in item
+        else None,
     )
 
 
@@ -116,6 +121,15 @@ def events_from(item: Mapping[str, Any]) -> list[Numbered]:
     packed = json.loads(item["events"])
     first = item["last"] - len(packed) + 1
     return [Numbered(first + n, _unpack(event)) for n, event in enumerate(packed)]
+
+
+def _job(job: Job) -> Item:
+    """Attributes that no other turn has: by `priority` the stream's filter knows jobs."""
+    return {
+        "priority": job.priority,
+        "request_id": job.request_id,
+        "traceparent": job.traceparent,
+    }
 
 
 def _event_item(turn: Turn, last: int, batch: Sequence[Any], retention: Retention) -> Item:

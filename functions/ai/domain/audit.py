@@ -37,6 +37,8 @@ class Action(StrEnum):
     READ_TURN = "ai.turn.read"
     FOLLOW_TURN = "ai.turn.follow"
     CANCEL_TURN = "ai.turn.cancel"
+    CREATE_JOB = "ai.job.create"
+    READ_JOB = "ai.job.read"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,120 +1,49 @@
-"""A person's message to a model: the turn that answers it begins here."""
+"""Chats: turns that run in the process that began them."""
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field, replace
-from datetime import datetime
 
-from functions.ai.domain.audit import Action, Operations, Subject
-from functions.ai.domain.catalogue import Catalogue, Model
+from functions.ai.domain.audit import Action
 from functions.ai.domain.channel import Channel, Listening
-from functions.ai.domain.errors import (
-    ContextTooLongError,
-    SessionNotFoundError,
-    SessionOccupiedError,
-    TurnInProgressError,
-    TurnLostError,
-    TurnNotFoundError,
-)
-from functions.ai.domain.models import Draft, Message, Session
-from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
 from functions.ai.domain.runner import TurnRunner, Work
-from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
-from functions.ai.domain.turns import LEASE_SECONDS, Turn
-from servicekit.clock import Clock
-from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
-from servicekit.ids import new_uuid7
-
-MAX_HISTORY_MESSAGES = 2_000
-MAX_HISTORY_BYTES = 8_000_000
-"""Of the messages that are sent to a model; more than any window of the catalogue takes."""
+from functions.ai.domain.turn_starter import ChatCommand, TurnStarter
+from servicekit.idempotency import Claim, Idempotency, Reference, Request
 
 DRAIN_SECONDS = 10
 """How long a process that ends waits for its turns; the local cloud stops processes, Lambda not."""
 
 
-@dataclass(frozen=True, slots=True)
-class ChatCommand:
-    """A message to a model, in a session or in a new one; what is not named is the default."""
-
-    message: str
-    project_id: int
-    user_id: int
-    session_id: str | None
-    card_id: int | None
-    provider: str | None
-    model: str | None
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """Where sessions and turns live."""
-
-    sessions: SessionStore
-    turns: TurnStore
-
-
-@dataclass(slots=True)
-class _History:
-    """The messages that a model is sent, oldest first."""
-
-    messages: list[Message] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def end(self) -> int:
-        return self.messages[-1].sequence if self.messages else 0
-
-    def add(self, message: Message) -> None:
-        self.messages.append(message)
-        self.size += len(message.draft.content.encode())
-        if len(self.messages) > MAX_HISTORY_MESSAGES or self.size > MAX_HISTORY_BYTES:
-            raise ContextTooLongError(
-                f"A model is sent at most {MAX_HISTORY_MESSAGES} messages of"
-                f" {MAX_HISTORY_BYTES} bytes. Start a new session."
-            )
-
-
 class ChatService:
-    """Starts turns, and tries those again that failed."""
+    """Begins turns and runs them; those of a key that was used are followed, or run again."""
 
     def __init__(
         self,
-        sessions: SessionService,
-        stores: Stores,
+        starter: TurnStarter,
         turns: TurnService,
         runner: TurnRunner,
-        catalogue: Catalogue,
         idempotency: Idempotency,
-        clock: Clock,
-        operations: Operations,
     ) -> None:
-        self._sessions = sessions
-        self._stores = stores
+        self._starter = starter
         self._turns = turns
         self._runner = runner
-        self._catalogue = catalogue
         self._idempotency = idempotency
-        self._clock = clock
-        self._operations = operations
         self._running: set[asyncio.Task[None]] = set()
 
     async def start(self, command: ChatCommand, request: Request | None) -> Listening:
         """Stores the message and calls the model in a task of its own; before that, it is recorded.
 
         With a key that was used before: follows that turn, or tries it again if it failed. Raises
-        `SessionNotFoundError`, `SessionNotActiveError`, `TurnInProgressError`,
-        `UnknownProviderError`, `UnknownModelError`, `ContextTooLongError`, `AuditUnavailableError`
-        and the errors of idempotency.
+        the errors of `TurnStarter` and of idempotency.
         """
 
         async def work(claim: Claim | None) -> Listening:
-            return self._run(await self._prepare(command, claim))
+            return self._run(await self._starter.begin(command, claim, Action.CHAT))
 
         async def replay(reference: Reference) -> Listening:
-            return await self._again(command, reference)
+            found = await self._starter.again(command, reference)
+            return self._run(found) if isinstance(found, Work) else self._turns.followed(found)
 
         return await self._idempotency.once(request, work, replay)
 
@@ -130,173 +59,3 @@ class ChatService:
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         return channel
-
-    async def _prepare(self, command: ChatCommand, claim: Claim | None) -> Work:
-        if command.session_id is None:
-            return await self._begin_session(command, claim)
-        session = await self._permitted(command, command.session_id)
-        model = self._model(command, session)
-        draft = await self._sessions.draft("user", command.message)
-        history = _History()
-        # Most of what the model is sent is there already: it is read while the record is written.
-        await self._operations.allow_with(
-            Action.CHAT,
-            Subject.session(session),
-            self._read(history, session, session.next_sequence - 1),
-            model.facts,
-        )
-        session, turn, message = await self._begin(session, draft, model, claim)
-        await self._read(history, session, message.sequence - 1)
-        history.add(message)
-        return Work(turn, model, history.messages)
-
-    async def _begin_session(self, command: ChatCommand, claim: Claim | None) -> Work:
-        model = self._catalogue.find(command.provider, command.model)
-        blank = await self._sessions.blank(
-            command.project_id, command.user_id, command.card_id, model.provider.name, model.name
-        )
-        draft = await self._sessions.draft("user", command.message)
-        await self._operations.allow(Action.CHAT, Subject.session(blank), model.facts)
-        _, turn, message = await self._begin(blank, draft, model, claim, new=True)
-        return Work(turn, model, [message])
-
-    async def _begin(
-        self,
-        session: Session,
-        draft: Draft,
-        model: Model,
-        claim: Claim | None,
-        *,
-        new: bool = False,
-    ) -> tuple[Session, Turn, Message]:
-        """Stores question and turn; where another turn is at work on the session, looks once
-        whether it still runs.
-        """
-        turn = self._new_turn(session, model)
-        question = replace(draft, turn_id=turn.turn_id)
-        settlement = _settled(claim, turn)
-        for last in (False, True):
-            try:
-                session, messages = await self._stores.turns.begin(
-                    session, [question], turn, settlement, new=new
-                )
-            except SessionOccupiedError as occupied:
-                if last or not await self._freed(occupied.turn_id):
-                    raise TurnInProgressError(occupied.turn_id) from None
-            else:
-                message = messages[-1]
-                return session, replace(turn, question=message.sequence), message
-        raise AssertionError  # the second round returns or raises
-
-    async def _freed(self, turn_id: str) -> bool:
-        """Whether the turn at work on a session was none any more, and is ended now."""
-        turn = await self._stores.turns.get(turn_id)
-        return turn is None or (await self._turns.settled(turn)).ended
-
-    def _new_turn(self, session: Session, model: Model) -> Turn:
-        now = self._clock()
-        return Turn(
-            turn_id=new_uuid7(),
-            session_id=session.session_id,
-            session_number=session.number,
-            project_id=session.project_id,
-            user_id=session.user_id,
-            provider=model.provider.name,
-            model=model.name,
-            question=session.next_sequence,
-            status="running",
-            created_at=now,
-            updated_at=now,
-            lease_expires_at=_lease(now),
-        )
-
-    async def _again(self, command: ChatCommand, reference: Reference) -> Listening:
-        """The turn of an earlier request: followed, or tried again where it failed."""
-        session = await self._permitted(command, reference["session_id"], even_ended=True)
-        turn = await self._stores.turns.get(reference["turn_id"])
-        if turn is None:
-            raise TurnNotFoundError
-        turn = await self._turns.settled(turn)
-        if turn.status != "failed":
-            await self._operations.allow(Action.CHAT, Subject.session(session))
-            return self._turns.followed(turn)
-        if error := not_active(session):
-            raise await self._operations.deny(Action.CHAT, Subject.session(session), error)
-        return await self._retry(command, session, turn)
-
-    async def _retry(self, command: ChatCommand, session: Session, turn: Turn) -> Listening:
-        model = self._model(command, session)
-        history = _History()
-        await self._operations.allow_with(
-            Action.CHAT,
-            Subject.session(session),
-            self._read(history, session, turn.question),
-            model.facts,
-        )
-        now = self._clock()
-        again = replace(
-            turn,
-            provider=model.provider.name,
-            model=model.name,
-            status="running",
-            attempt=turn.attempt + 1,
-            updated_at=now,
-            lease_expires_at=_lease(now),
-            cancelling=False,
-            # One place is the restart's.
-            first_event=turn.last_event + 2,
-            answer=None,
-            message_id=None,
-            usage=None,
-            cost=None,
-            stop=None,
-            failure=None,
-        )
-        try:
-            await self._stores.turns.retry(turn, again)
-        except SessionOccupiedError as occupied:
-            raise TurnInProgressError(occupied.turn_id) from None
-        except TurnLostError:
-            # Another request with this key was faster: there is one attempt, and it is followed.
-            return self._turns.followed(await self._turns.reload(turn))
-        return self._run(Work(again, model, history.messages))
-
-    async def _permitted(
-        self, command: ChatCommand, session_id: str, *, even_ended: bool = False
-    ) -> Session:
-        """The session, if the command may go on with it. Refusals are recorded."""
-        session = await self._stores.sessions.get(session_id)
-        whose = (command.project_id, command.user_id)
-        # Not 403: whoever may not see a session does not learn that it exists.
-        if session is None or (session.project_id, session.user_id) != whose:
-            subject = Subject.named(
-                session_id, user_id=command.user_id, project_id=command.project_id
-            )
-            raise await self._operations.deny(Action.CHAT, subject, SessionNotFoundError())
-        if (error := not_active(session)) and not even_ended:
-            raise await self._operations.deny(Action.CHAT, Subject.session(session), error)
-        return session
-
-    def _model(self, command: ChatCommand, session: Session) -> Model:
-        return self._catalogue.find(
-            command.provider or session.provider, command.model or session.model
-        )
-
-    async def _read(self, history: _History, session: Session, up_to: int) -> None:
-        """Goes on reading behind what is there already."""
-        async for message in self._stores.sessions.messages(
-            session, after=history.end, up_to=up_to
-        ):
-            history.add(message)
-
-
-def _settled(claim: Claim | None, turn: Turn) -> Settlement | None:
-    """From here on the turn tells what becomes of the request: the key leads to it."""
-    if claim is None:
-        return None
-    reference = {"session_id": turn.session_id, "turn_id": turn.turn_id}
-    return lambda _messages: ClaimUpdate(claim, reference, completed=True)
-
-
-def _lease(now: datetime) -> int:
-    return int(now.timestamp()) + LEASE_SECONDS

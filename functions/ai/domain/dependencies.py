@@ -1,12 +1,17 @@
-"""What the routes are given: the domain's services, made by `bootstrap`."""
+"""What the routes and triggers are given: the domain's services, made by `bootstrap`."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
+from functions.ai.domain.job_dispatcher import JobDispatcher
+from functions.ai.domain.job_ports import JobChange
+from functions.ai.domain.job_worker import JobWorker
+from functions.ai.domain.jobs import JobService
 from functions.ai.domain.ports import SessionStore
 from functions.ai.domain.sessions import SessionService
 from functions.ai.domain.turn_service import TurnService
@@ -20,6 +25,7 @@ class Api:
     catalogue: Catalogue
     sessions: SessionService
     turns: TurnService
+    jobs: JobService
     store: SessionStore
 
 
@@ -30,3 +36,18 @@ class Stream:
     chat: ChatService
     turns: TurnService
     close: Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Worker:
+    """What the jobs' queues need."""
+
+    service: JobWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Dispatch:
+    """What the table's stream needs; `read` finds changes of jobs among its records."""
+
+    read: Callable[[Sequence[Mapping[str, Any]]], Sequence[JobChange]]
+    service: JobDispatcher

@@ -64,6 +64,14 @@ class TurnNotFoundError(AppError):
     title = "The turn does not exist"
 
 
+class JobNotFoundError(AppError):
+    """No such job, or the turn is none."""
+
+    code = "job_not_found"
+    status = 404
+    title = "The job does not exist"
+
+
 class TurnLostError(AppError):
     """Another process took the turn over, for this one gave no sign of life in time."""
 
@@ -198,3 +206,19 @@ class AnswerTooLargeError(ProviderError):
 
     code = "answer_too_large"
     title = "The model's answer is too large"
+
+
+class QueueUnavailableError(AppError):
+    """A queue of jobs does not answer."""
+
+    code = "queue_unavailable"
+    status = 503
+    title = "The queue is not available"
+
+
+class EventsUnavailableError(AppError):
+    """The event bus does not answer."""
+
+    code = "events_unavailable"
+    status = 503
+    title = "The event bus is not available"

@@ -102,7 +102,7 @@ class TurnStore(Protocol):
         """The turn, or None."""
 
     async def retry(self, turn: Turn, again: Turn) -> None:
-        """Puts `again` in the place of the ended or queued `turn`, with its session.
+        """Puts `again` in the place of `turn`, which nobody is at work on, with its session.
 
         Raises `TurnLostError` when another did so, `SessionNotFoundError`, `SessionNotActiveError`
         and `SessionOccupiedError`.
@@ -118,8 +118,13 @@ class TurnStore(Protocol):
         """What the owner of the attempt is told; with a time its lease is renewed as well."""
 
     async def cancel(self, turn_id: str, at: datetime) -> Turn | None:
-        """Asks a running turn to stop, ends a queued one; others stay as they are. Returns the
-        turn, or None.
+        """Asks a running turn to stop; others stay as they are. Returns the turn, or None."""
+
+    async def postpone(self, turn: Turn, later: Turn, events: Sequence[Numbered]) -> bool:
+        """Puts the queued `later` in the place of the attempt, which keeps the session, and stores
+        its last `events`. False when the attempt is asked to stop.
+
+        Raises `TurnLostError` when it is not the attempt's own any more.
         """
 
     async def conclude(self, turn: Turn, ending: Ending) -> tuple[Turn, Message | None]:

@@ -6,14 +6,17 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from functions.ai.domain.catalogue import Model
 from functions.ai.domain.channel import Channel
 from functions.ai.domain.errors import (
     AnswerTooLargeError,
+    ProviderThrottledError,
     ProviderTimeoutError,
+    ProviderUnavailableError,
     TurnCancelledError,
+    TurnInterruptedError,
     TurnLostError,
 )
 from functions.ai.domain.inference import Completion, Prompt, Said
@@ -28,11 +31,13 @@ from functions.ai.domain.turns import (
     Ending,
     EndStatus,
     Failure,
+    Numbered,
     Outcome,
     Turn,
+    lease_from,
 )
 from servicekit.clock import Clock
-from servicekit.errors import AppError, InternalError
+from servicekit.errors import AppError, InternalError, StoreUnavailableError
 
 MAX_ANSWER_BYTES = 300_000
 """UTF-8 bytes of an answer: it is one DynamoDB item, of 400 KB at most."""
@@ -45,16 +50,29 @@ WATCH_SECONDS = 0.5
 
 RENEW_SECONDS = LEASE_SECONDS / 4
 
+PASSING = (
+    ProviderThrottledError,
+    ProviderUnavailableError,
+    ProviderTimeoutError,
+    StoreUnavailableError,
+    TurnInterruptedError,
+    InternalError,
+)
+"""Errors after which the same attempt may well succeed later."""
+
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A turn that is ready to call its model."""
+    """A turn that is ready to call its model. One that `returns` is queued again after an error
+    that may pass, and nothing is left of what was said.
+    """
 
     turn: Turn
     model: Model
     history: Sequence[Message]
+    returns: bool = False
 
 
 @dataclass(slots=True)
@@ -193,7 +211,7 @@ class TurnRunner:
             await asyncio.sleep(WATCH_SECONDS)
             lease = None
             if loop.time() - renewed >= RENEW_SECONDS:
-                lease = int(self._clock().timestamp()) + LEASE_SECONDS
+                lease = lease_from(self._clock())
             try:
                 signal = await self._store.watch(turn, lease)
             except AppError:
@@ -219,6 +237,10 @@ class TurnRunner:
         events = await journal.close()
         if isinstance(answer.error, TurnLostError):
             raise answer.error
+        if work.returns and isinstance(answer.error, PASSING):
+            if later := await self._postponed(work.turn, journal.last_event, events):
+                return Outcome(later, None, answer.error)
+            answer.error = TurnCancelledError()
         ending = Ending(
             status=_status(answer),
             at=self._clock(),
@@ -231,6 +253,14 @@ class TurnRunner:
         )
         turn, message = await self._store.conclude(work.turn, ending)
         return Outcome(turn, message, answer.error)
+
+    async def _postponed(
+        self, turn: Turn, last_event: int, events: Sequence[Numbered]
+    ) -> Turn | None:
+        """The turn back in its queue, or None where it is to be cancelled."""
+        ended = replace(turn, last_event=last_event)
+        later = ended.again(self._clock(), status="queued")
+        return later if await self._store.postpone(turn, later, events) else None
 
     async def _draft(self, work: Work, answer: _Answer) -> Draft | None:
         text = answer.text
@@ -270,13 +300,14 @@ def _bill(work: Work, answer: _Answer) -> Bill:
 def _report(work: Work, outcome: Outcome) -> None:
     turn = outcome.turn
     _logger.info(
-        "turn ended",
+        "turn ended" if turn.ended else "turn not ended",
         extra={
             "turn_id": turn.turn_id,
             "session_id": turn.session_id,
             "project_id": turn.project_id,
             "user_id": turn.user_id,
             "model": work.model.name,
+            "attempt": work.turn.attempt,
             "tokens_used": turn.usage.total if turn.usage else None,
             "cost": turn.cost,
             "error_code": outcome.error.code if outcome.error else None,

@@ -9,6 +9,7 @@ from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.channel import SILENCE_SECONDS
 from functions.ai.domain.errors import (
     SessionNotFoundError,
+    TurnCancelledError,
     TurnInterruptedError,
     TurnLostError,
     TurnNotFoundError,
@@ -27,6 +28,7 @@ from functions.ai.domain.turns import (
     TurnFailedError,
 )
 from servicekit.clock import Clock
+from servicekit.errors import AppError
 
 POLL_SECONDS = 0.25
 """How often a turn that runs elsewhere is looked at: no more often than its events are written."""
@@ -56,15 +58,21 @@ class TurnService:
         return await self.settled(turn)
 
     async def cancel(self, turn_id: str) -> Turn:
-        """Asks the turn to stop; it does so within a second, and keeps what was said. One that has
-        ended stays as it is. Raises `TurnNotFoundError`.
+        """Asks the turn to stop; it does so within a second, and keeps what was said. A job that
+        waits ends at once, a turn that has ended stays as it is. Raises `TurnNotFoundError`.
         """
         turn = await self.settled(await self._known(Action.CANCEL_TURN, turn_id))
         await self._operations.allow(Action.CANCEL_TURN, Subject.turn(turn))
-        cancelled = await self._store.cancel(turn_id, self._clock())
-        if cancelled is None:
-            raise TurnNotFoundError
-        return cancelled
+        while True:
+            if turn.idle(self._clock()) and (ended := await self.ended(turn, TurnCancelledError())):
+                return ended
+            asked = await self._store.cancel(turn_id, self._clock())
+            if asked is None:
+                raise TurnNotFoundError
+            if asked.status != "queued":
+                return asked
+            # It went back into its queue in between.
+            turn = asked
 
     async def follow(self, turn_id: str, after: int | None) -> Followed:
         """The turn's events behind `after`; without it, those of its present attempt.
@@ -83,24 +91,31 @@ class TurnService:
         """The turn; one whose process is gone is ended first, and keeps what it had said."""
         if not turn.abandoned(self._clock()):
             return turn
-        events = await self._all_events(turn)
-        text = _text(events)
+        ended = await self.ended(turn, TurnInterruptedError())
+        return ended or await self.reload(turn)
+
+    async def ended(self, turn: Turn, error: AppError) -> Turn | None:
+        """Ends a turn that nobody is at work on; None where somebody is after all. What it said is
+        kept, but for a job's, which may be tried again.
+        """
+        events = await self.said(turn)
+        text = "" if turn.job else _text(events)
         draft = None
         if text:
             draft = await self._messages.draft(
                 "assistant", text, reply_to=turn.question, incomplete=True
             )
         ending = Ending(
-            status="failed",
+            status="cancelled" if isinstance(error, TurnCancelledError) else "failed",
             at=self._clock(),
             last_event=events[-1].sequence if events else turn.first_event - 1,
             draft=draft,
-            failure=Failure.of(TurnInterruptedError()),
+            failure=Failure.of(error),
         )
         try:
             ended, _ = await self._store.conclude(turn, ending)
         except (TurnLostError, SessionNotFoundError):
-            return await self.reload(turn)
+            return None
         return ended
 
     async def reload(self, turn: Turn) -> Turn:
@@ -119,6 +134,15 @@ class TurnService:
         message = await self._answer(turn)
         return Outcome(turn, message, TurnFailedError(turn.failure) if turn.failure else None)
 
+    async def said(self, turn: Turn) -> list[Numbered]:
+        """All stored events of the turn's present attempt."""
+        events: list[Numbered] = []
+        after = turn.first_event - 1
+        while page := await self._store.events(turn.turn_id, after):
+            events += page
+            after = page[-1].sequence
+        return events
+
     async def _answer(self, turn: Turn) -> Message | None:
         if turn.answer is None:
             return None
@@ -126,14 +150,6 @@ class TurnService:
         if session is None:
             raise SessionNotFoundError
         return await self._messages.message(session, turn.answer)
-
-    async def _all_events(self, turn: Turn) -> list[Numbered]:
-        events: list[Numbered] = []
-        after = turn.first_event - 1
-        while page := await self._store.events(turn.turn_id, after):
-            events += page
-            after = page[-1].sequence
-        return events
 
     async def _known(self, action: Action, turn_id: str) -> Turn:
         turn = await self._store.get(turn_id)

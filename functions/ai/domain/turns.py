@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import Literal
+from typing import Any, Literal
 
 from functions.ai.domain.inference import Stop, Usage
 from functions.ai.domain.models import Draft, Message
@@ -13,9 +13,13 @@ from servicekit.errors import AppError
 
 TurnStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
 EndStatus = Literal["completed", "failed", "cancelled"]
+Priority = Literal["high", "normal"]
 
 LEASE_SECONDS = 20
 """How long a turn counts as running without a sign of life: what a crash makes others wait."""
+
+JOB_PATIENCE_SECONDS = 1_200
+"""How much longer a job counts as running: its message comes again, to a process that goes on."""
 
 ENDED: frozenset[TurnStatus] = frozenset({"completed", "failed", "cancelled"})
 
@@ -45,6 +49,15 @@ class TurnFailedError(AppError):
 
 
 @dataclass(frozen=True, slots=True)
+class Job:
+    """What a turn has that waits in a queue: which one, and the request that put it there."""
+
+    priority: Priority
+    request_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """The state of a turn.
 
@@ -53,7 +66,8 @@ class Turn:
     `first_event` is the attempt's first event (before that of a later attempt is a restart),
     `last_event` the last one of an ended turn. `usage`
     is what was billed, None where nobody said or it is not known yet; `delivered_tokens` are those
-    of the answer that was kept, where a cancellation made them fewer.
+    of the answer that was kept, where a cancellation made them fewer. Without `job` somebody waits
+    for it who began it.
     """
 
     turn_id: str
@@ -79,15 +93,42 @@ class Turn:
     cost: str | None = None
     stop: Stop | None = None
     failure: Failure | None = None
+    job: Job | None = None
 
     @property
     def ended(self) -> bool:
         """Whether nothing comes any more, unless the turn is tried again."""
         return self.status in ENDED
 
+    def idle(self, now: datetime) -> bool:
+        """Whether it has not ended, and no process is at work on it."""
+        if self.status == "running":
+            return self.lease_expires_at <= now.timestamp()
+        return self.status == "queued"
+
     def abandoned(self, now: datetime) -> bool:
-        """Whether its process is gone."""
-        return self.status == "running" and self.lease_expires_at <= now.timestamp()
+        """Whether its process is gone, and none goes on with it by itself."""
+        patience = JOB_PATIENCE_SECONDS if self.job else 0
+        return self.status == "running" and self.lease_expires_at + patience <= now.timestamp()
+
+    def again(self, at: datetime, **fields: Any) -> Turn:
+        """The next attempt: of the one before only its place among the events is left."""
+        changes: dict[str, Any] = {
+            "attempt": self.attempt + 1,
+            "updated_at": at,
+            "lease_expires_at": 0,
+            "cancelling": False,
+            # One place is the restart's.
+            "first_event": self.last_event + 2,
+            "answer": None,
+            "message_id": None,
+            "usage": None,
+            "delivered_tokens": None,
+            "cost": None,
+            "stop": None,
+            "failure": None,
+        }
+        return replace(self, **(changes | fields))
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,3 +195,8 @@ class Ending:
 
 Signal = Literal["go", "cancel", "lost"]
 """What a running turn is told: to go on, to stop, or that the attempt is no longer its own."""
+
+
+def lease_from(now: datetime) -> int:
+    """When a lease that is taken or renewed now runs out."""
+    return int(now.timestamp()) + LEASE_SECONDS

@@ -1,4 +1,4 @@
-"""The calls that answer at once: health, catalogue, sessions, messages."""
+"""The calls that answer at once: health, catalogue, sessions, messages, turns, jobs."""
 
 from __future__ import annotations
 
@@ -9,14 +9,19 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from starlette.middleware import Middleware
 
-from contracts.ai import v1
+from contracts.ai import jobs, v1
 from contracts.ai.turns import MAX_TURN_ID_LENGTH
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from functions.ai.domain.dependencies import Api
-from functions.ai.domain.errors import SessionNotFoundError, TurnNotFoundError
+from functions.ai.domain.errors import (
+    JobNotFoundError,
+    SessionNotFoundError,
+    TurnNotFoundError,
+)
 from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
+from functions.ai.domain.turn_starter import ChatCommand
 from functions.ai.routes import wire
 from functions.ai.routes.idempotent import keyed
 from functions.ai.routes.wire import WireResponse
@@ -58,9 +63,16 @@ def _turn_id(turn_id: str) -> str:
     return turn_id
 
 
+def _job_id(job_id: str) -> str:
+    if len(job_id) > MAX_TURN_ID_LENGTH:
+        raise JobNotFoundError
+    return job_id
+
+
 ApiDep = Annotated[Api, Depends(_api)]
 SessionId = Annotated[str, Depends(_session_id)]
 TurnId = Annotated[str, Depends(_turn_id)]
+JobId = Annotated[str, Depends(_job_id)]
 
 open_routes = APIRouter()
 signed_routes = APIRouter(dependencies=[Depends(_signed)])
@@ -209,3 +221,27 @@ async def get_turn(api: ApiDep, turn_id: TurnId) -> WireResponse:
 async def cancel_turn(api: ApiDep, turn_id: TurnId) -> WireResponse:
     """Asks a turn to stop."""
     return WireResponse(wire.turn(await api.turns.cancel(turn_id)))
+
+
+@signed_routes.post("/api/v1/jobs")
+async def create_job(request: Request, api: ApiDep) -> WireResponse:
+    """Stores a message for a worker to have it answered."""
+    body = await read_json(request, jobs.JobCreate)
+    command = ChatCommand(
+        message=body.message,
+        project_id=body.project_id,
+        user_id=body.user_id,
+        session_id=body.session_id,
+        card_id=body.card_id,
+        provider=body.provider,
+        model=body.model,
+    )
+    key = keyed(request, "create_job", body, body.project_id, body.user_id)
+    queued = await api.jobs.create(command, body.priority, key)
+    return WireResponse(jobs.JobQueued(job_id=queued.job_id, session_id=queued.session_id), 202)
+
+
+@signed_routes.get("/api/v1/jobs/{job_id}")
+async def get_job(api: ApiDep, job_id: JobId) -> WireResponse:
+    """A job as it is now."""
+    return WireResponse(wire.job(await api.jobs.get(job_id)))

@@ -15,9 +15,9 @@ from starlette.types import ASGIApp
 from contracts.ai import v1
 from contracts.ai.turns import MAX_TURN_ID_LENGTH
 from functions.ai.domain.channel import Listening
-from functions.ai.domain.chat import ChatCommand
 from functions.ai.domain.dependencies import Stream
 from functions.ai.domain.errors import StreamNotSupportedError, TurnNotFoundError
+from functions.ai.domain.turn_starter import ChatCommand
 from functions.ai.routes import wire
 from functions.ai.routes.idempotent import keyed
 from functions.ai.routes.sse import event_stream, last_event_id, protocol_of

@@ -9,9 +9,10 @@ from typing import Any
 from pydantic import BaseModel
 from starlette.responses import Response
 
+from contracts.ai import jobs as job_contract
 from contracts.ai import turns as contract
 from contracts.ai import v1
-from functions.ai.domain import catalogue, models, turns
+from functions.ai.domain import catalogue, jobs, models, turns
 from functions.ai.domain.sessions import CursorPage, SessionView
 
 
@@ -73,6 +74,24 @@ def message(stored: models.Message) -> v1.Message:
         tokens_used=draft.tokens_used,
         cost=draft.cost,
         created_at=draft.created_at,
+    )
+
+
+def job(known: turns.Turn) -> job_contract.Job:
+    """A turn that is a job, as one."""
+    failure = known.failure
+    return job_contract.Job(
+        job_id=known.turn_id,
+        session_id=known.session_id,
+        project_id=known.project_id,
+        user_id=known.user_id,
+        status=known.status,
+        priority=known.job.priority if known.job else "normal",
+        progress=jobs.progress(known),
+        result=jobs.result(known),
+        error=contract.TurnError(**asdict(failure)) if failure else None,
+        created_at=known.created_at,
+        updated_at=known.updated_at,
     )
 
 

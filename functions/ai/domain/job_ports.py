@@ -1,0 +1,60 @@
+"""What jobs need from outside beside the turns' store."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from functions.ai.domain.turns import Priority, Turn, TurnStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JobMessage:
+    """What waits in a queue: whose turn it is, and the request that it belongs to."""
+
+    turn_id: str
+    request_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message as a queue gave it: `receives` counts how often, this time included."""
+
+    message: JobMessage
+    queue: str
+    receipt: str
+    receives: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobChange:
+    """A job's turn that was stored; `before` is the status it had, None for a new one."""
+
+    before: TurnStatus | None
+    turn: Turn
+
+
+class JobQueues(Protocol):
+    """The queues, one for each priority."""
+
+    async def send(self, priority: Priority, messages: Sequence[JobMessage]) -> None:
+        """Sends messages. Raises `QueueUnavailableError` when one of them was not taken."""
+
+
+class Deliveries(Protocol):
+    """Messages that were given out and are not done."""
+
+    async def hide(self, delivery: Delivery, seconds: int) -> None:
+        """Gives the message out again in so many seconds. Raises `QueueUnavailableError`."""
+
+
+class JobEvents(Protocol):
+    """Who wants to know of jobs."""
+
+    async def publish(self, changes: Sequence[JobChange]) -> None:
+        """Tells of each change once more or for the first time, under the same id.
+
+        Raises `EventsUnavailableError` when one of them was not taken.
+        """

@@ -1,0 +1,291 @@
+"""A person's message to a model: stored with the turn that answers it, which is ready to run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from functions.ai.domain.audit import Action, Operations, Subject
+from functions.ai.domain.catalogue import Catalogue, Model
+from functions.ai.domain.errors import (
+    ContextTooLongError,
+    SessionNotFoundError,
+    SessionOccupiedError,
+    TurnInProgressError,
+    TurnLostError,
+    TurnNotFoundError,
+)
+from functions.ai.domain.models import Draft, Message, Session
+from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
+from functions.ai.domain.runner import Work
+from functions.ai.domain.sessions import SessionService, not_active
+from functions.ai.domain.turn_service import TurnService
+from functions.ai.domain.turns import Job, Turn, lease_from
+from servicekit.clock import Clock
+from servicekit.idempotency import Claim, ClaimUpdate, Reference
+from servicekit.ids import new_uuid7
+
+MAX_HISTORY_MESSAGES = 2_000
+MAX_HISTORY_BYTES = 8_000_000
+"""Of the messages that are sent to a model; more than any window of the catalogue takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChatCommand:
+    """A message to a model, in a session or in a new one; what is not named is the default."""
+
+    message: str
+    project_id: int
+    user_id: int
+    session_id: str | None
+    card_id: int | None
+    provider: str | None
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """Where sessions and turns live."""
+
+    sessions: SessionStore
+    turns: TurnStore
+
+
+@dataclass(slots=True)
+class _History:
+    """The messages that a model is sent, oldest first."""
+
+    messages: list[Message] = field(default_factory=list)
+    size: int = 0
+
+    @property
+    def end(self) -> int:
+        return self.messages[-1].sequence if self.messages else 0
+
+    def add(self, message: Message) -> None:
+        self.messages.append(message)
+        self.size += len(message.draft.content.encode())
+        if len(self.messages) > MAX_HISTORY_MESSAGES or self.size > MAX_HISTORY_BYTES:
+            raise ContextTooLongError(
+                f"A model is sent at most {MAX_HISTORY_MESSAGES} messages of"
+                f" {MAX_HISTORY_BYTES} bytes. Start a new session."
+            )
+
+
+class TurnStarter:
+    """Begins turns, and begins those again that failed. Somebody else runs them.
+
+    `action` is what the operation is called in its audit record.
+    """
+
+    def __init__(
+        self,
+        sessions: SessionService,
+        stores: Stores,
+        turns: TurnService,
+        catalogue: Catalogue,
+        clock: Clock,
+        operations: Operations,
+    ) -> None:
+        self._sessions = sessions
+        self._stores = stores
+        self._turns = turns
+        self._catalogue = catalogue
+        self._clock = clock
+        self._operations = operations
+
+    async def begin(
+        self,
+        command: ChatCommand,
+        claim: Claim | None,
+        action: Action,
+        job: Job | None = None,
+    ) -> Work:
+        """Stores the message and a turn: a running one, or a queued `job`.
+
+        Raises `SessionNotFoundError`, `SessionNotActiveError`, `TurnInProgressError`,
+        `UnknownProviderError`, `UnknownModelError`, `ContextTooLongError` and
+        `AuditUnavailableError`.
+        """
+        if command.session_id is None:
+            return await self._begin_session(command, claim, action, job)
+        session = await self.permitted(command, command.session_id, action)
+        model = self._model(command, session)
+        draft = await self._sessions.draft("user", command.message)
+        history = _History()
+        # Most of what the model is sent is there already: it is read while the record is written.
+        await self._operations.allow_with(
+            action,
+            Subject.session(session),
+            self._read(history, session, session.next_sequence - 1),
+            model.facts,
+        )
+        turn = self._new_turn(session, model, job)
+        session, turn, message = await self._begin(session, draft, turn, claim)
+        await self._read(history, session, message.sequence - 1)
+        history.add(message)
+        return Work(turn, model, history.messages)
+
+    async def again(self, command: ChatCommand, reference: Reference) -> Work | Turn:
+        """The turn of an earlier request: to be followed, or where it failed to be run again."""
+        session = await self.permitted(
+            command, reference["session_id"], Action.CHAT, even_ended=True
+        )
+        turn = await self._stores.turns.get(reference["turn_id"])
+        if turn is None:
+            raise TurnNotFoundError
+        turn = await self._turns.settled(turn)
+        if turn.status != "failed":
+            await self._operations.allow(Action.CHAT, Subject.session(session))
+            return turn
+        if error := not_active(session):
+            raise await self._operations.deny(Action.CHAT, Subject.session(session), error)
+        return await self._retry(command, session, turn)
+
+    async def resume(self, turn: Turn, last_event: int) -> Work:
+        """Begins the attempt of a job that nobody is at work on; what was recorded when it was
+        made allows it. `last_event` is what an attempt came to that did not end.
+
+        Raises `TurnLostError`, `SessionNotFoundError`, `SessionNotActiveError`,
+        `SessionOccupiedError`, `UnknownProviderError`, `UnknownModelError` and
+        `ContextTooLongError`.
+        """
+        model = self._catalogue.find(turn.provider, turn.model)
+        session = await self._stores.sessions.get(turn.session_id)
+        if session is None:
+            raise SessionNotFoundError
+        history = _History()
+        await self._read(history, session, turn.question)
+        now = self._clock()
+        lease = lease_from(now)
+        if turn.status == "queued":
+            taken = replace(turn, status="running", updated_at=now, lease_expires_at=lease)
+        else:
+            ended = replace(turn, last_event=last_event)
+            taken = ended.again(now, status="running", lease_expires_at=lease)
+        await self._stores.turns.retry(turn, taken)
+        return Work(taken, model, history.messages)
+
+    async def permitted(
+        self, command: ChatCommand, session_id: str, action: Action, *, even_ended: bool = False
+    ) -> Session:
+        """The session, if the command may go on with it. Refusals are recorded."""
+        session = await self._stores.sessions.get(session_id)
+        whose = (command.project_id, command.user_id)
+        # Not 403: whoever may not see a session does not learn that it exists.
+        if session is None or (session.project_id, session.user_id) != whose:
+            subject = Subject.named(
+                session_id, user_id=command.user_id, project_id=command.project_id
+            )
+            raise await self._operations.deny(action, subject, SessionNotFoundError())
+        if (error := not_active(session)) and not even_ended:
+            raise await self._operations.deny(action, Subject.session(session), error)
+        return session
+
+    async def _begin_session(
+        self, command: ChatCommand, claim: Claim | None, action: Action, job: Job | None
+    ) -> Work:
+        model = self._catalogue.find(command.provider, command.model)
+        blank = await self._sessions.blank(
+            command.project_id, command.user_id, command.card_id, model.provider.name, model.name
+        )
+        draft = await self._sessions.draft("user", command.message)
+        await self._operations.allow(action, Subject.session(blank), model.facts)
+        turn = self._new_turn(blank, model, job)
+        _, turn, message = await self._begin(blank, draft, turn, claim, new=True)
+        return Work(turn, model, [message])
+
+    async def _begin(
+        self,
+        session: Session,
+        draft: Draft,
+        turn: Turn,
+        claim: Claim | None,
+        *,
+        new: bool = False,
+    ) -> tuple[Session, Turn, Message]:
+        """Stores question and turn; where another turn is at work on the session, looks once
+        whether it still runs.
+        """
+        question = replace(draft, turn_id=turn.turn_id)
+        settlement = _settled(claim, turn)
+        for last in (False, True):
+            try:
+                session, messages = await self._stores.turns.begin(
+                    session, [question], turn, settlement, new=new
+                )
+            except SessionOccupiedError as occupied:
+                if last or not await self._freed(occupied.turn_id):
+                    raise TurnInProgressError(occupied.turn_id) from None
+            else:
+                message = messages[-1]
+                return session, replace(turn, question=message.sequence), message
+        raise AssertionError  # the second round returns or raises
+
+    async def _freed(self, turn_id: str) -> bool:
+        """Whether the turn at work on a session was none any more, and is ended now."""
+        turn = await self._stores.turns.get(turn_id)
+        return turn is None or (await self._turns.settled(turn)).ended
+
+    def _new_turn(self, session: Session, model: Model, job: Job | None) -> Turn:
+        now = self._clock()
+        return Turn(
+            turn_id=new_uuid7(),
+            session_id=session.session_id,
+            session_number=session.number,
+            project_id=session.project_id,
+            user_id=session.user_id,
+            provider=model.provider.name,
+            model=model.name,
+            question=session.next_sequence,
+            status="queued" if job else "running",
+            created_at=now,
+            updated_at=now,
+            lease_expires_at=0 if job else lease_from(now),
+            job=job,
+        )
+
+    async def _retry(self, command: ChatCommand, session: Session, turn: Turn) -> Work | Turn:
+        model = self._model(command, session)
+        history = _History()
+        await self._operations.allow_with(
+            Action.CHAT,
+            Subject.session(session),
+            self._read(history, session, turn.question),
+            model.facts,
+        )
+        now = self._clock()
+        again = turn.again(
+            now,
+            provider=model.provider.name,
+            model=model.name,
+            status="running",
+            lease_expires_at=lease_from(now),
+        )
+        try:
+            await self._stores.turns.retry(turn, again)
+        except SessionOccupiedError as occupied:
+            raise TurnInProgressError(occupied.turn_id) from None
+        except TurnLostError:
+            # Another request with this key was faster: there is one attempt, and it is followed.
+            return await self._turns.reload(turn)
+        return Work(again, model, history.messages)
+
+    def _model(self, command: ChatCommand, session: Session) -> Model:
+        return self._catalogue.find(
+            command.provider or session.provider, command.model or session.model
+        )
+
+    async def _read(self, history: _History, session: Session, up_to: int) -> None:
+        """Goes on reading behind what is there already."""
+        async for message in self._stores.sessions.messages(
+            session, after=history.end, up_to=up_to
+        ):
+            history.add(message)
+
+
+def _settled(claim: Claim | None, turn: Turn) -> Settlement | None:
+    """From here on the turn tells what becomes of the request: the key leads to it."""
+    if claim is None:
+        return None
+    reference = {"session_id": turn.session_id, "turn_id": turn.turn_id}
+    return lambda _messages: ClaimUpdate(claim, reference, completed=True)

@@ -1,0 +1,48 @@
+"""Messages of the jobs' queues, as Lambda gets them."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+from functions.ai.domain.dependencies import Worker
+from functions.ai.domain.job_ports import Delivery, JobMessage
+from functions.ai.domain.job_worker import JobUnfinishedError
+from servicekit.context import (
+    RequestContext,
+    choose_request_id,
+    continue_trace,
+    enter_context,
+)
+
+_logger = logging.getLogger(__name__)
+
+
+async def work(worker: Worker, record: Mapping[str, Any]) -> None:
+    """Works on one message, as part of the request that made its job. Raises whatever failed: then
+    the message comes again.
+    """
+    try:
+        delivery = delivery_from(record)
+        message = delivery.message
+        request_id = choose_request_id(message.request_id, None)
+        enter_context(RequestContext(request_id, continue_trace(message.traceparent)))
+        await worker.service.work(delivery)
+    except JobUnfinishedError:
+        raise
+    except Exception:
+        _logger.exception("message not done", extra={"message_id": record.get("messageId")})
+        raise
+
+
+def delivery_from(record: Mapping[str, Any]) -> Delivery:
+    """The job's message. Raises `ValueError`, `TypeError` or `KeyError` on any other."""
+    body = json.loads(record["body"])
+    return Delivery(
+        JobMessage(str(body["turn_id"]), body.get("request_id"), body.get("traceparent")),
+        queue=str(record["eventSourceARN"]).rpartition(":")[2],
+        receipt=str(record["receiptHandle"]),
+        receives=int(record["attributes"]["ApproximateReceiveCount"]),
+    )
