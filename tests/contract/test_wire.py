@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from contracts.ai import examples, v1
+from contracts.ai import events, examples, jobs, v1
 from contracts.ai.operations import AI_V1
 from contracts.audit import v1 as audit_v1
 from contracts.audit.operations import AUDIT_V1
@@ -98,6 +98,34 @@ PROMISED: dict[type[BaseModel], dict[str, str]] = {
         "finished": "bool",
         "message_id": "int?",
     },
+    jobs.JobCreate: {
+        "message": "str",
+        "project_id": "int",
+        "user_id": "int",
+        "session_id": "str?",
+        "card_id": "int?",
+        "provider": "str?",
+        "model": "str?",
+        "priority": "str",
+    },
+    jobs.JobQueued: {"job_id": "str", "status": "str"},
+    events.AIJobQueued: {
+        "job_id": "str",
+        "session_id": "str",
+        "project_id": "int",
+        "user_id": "int",
+        "priority": "str",
+        "created_at": "datetime",
+    },
+    events.AIJobUpdated: {
+        "job_id": "str",
+        "session_id": "str",
+        "status": "str",
+        "progress": "float?",
+        "result": "dict?",
+        "error": "str?",
+        "updated_at": "datetime",
+    },
     audit_v1.AuditEventCreate: {
         "event_type": "str",
         "user_id": "int?",
@@ -162,6 +190,7 @@ PROMISED: dict[type[BaseModel], dict[str, str]] = {
 
 JSON_TYPES = {
     "int": "integer",
+    "float": "number",
     "str": "string",
     "bool": "boolean",
     "dict": "object",
@@ -186,6 +215,8 @@ AI_CALLS = {
     ("get", "/api/v1/turns/{turn_id}"): "Turn",
     ("get", "/api/v1/turns/{turn_id}/events"): "TurnEvent",
     ("post", "/api/v1/turns/{turn_id}/cancel"): "Turn",
+    ("post", "/api/v1/jobs"): "JobCreate -> JobQueued",
+    ("get", "/api/v1/jobs/{job_id}"): "Job",
 }
 
 AUDIT_CALLS = {
@@ -246,6 +277,7 @@ ASKED = [
     v1.SessionCreate,
     v1.MessageCreate,
     v1.ChatRequest,
+    jobs.JobCreate,
     audit_v1.AuditEventCreate,
     audit_v1.UserEventCreate,
     audit_v1.SystemEventCreate,

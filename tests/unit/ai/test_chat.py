@@ -283,7 +283,7 @@ async def test_a_conversation_beyond_what_is_read_of_it_is_too_long(
     service, monkeypatch, limit, value
 ):
     session_id = (await service.new_session(initial_message="a", system_prompt="b"))["session_id"]
-    monkeypatch.setattr(f"functions.ai.domain.chat.{limit}", value)
+    monkeypatch.setattr(f"functions.ai.domain.turn_starter.{limit}", value)
     answer = await service.call("POST", CHAT, chat_body(session_id=session_id, message="four"))
     assert (answer.status_code, answer.json()["code"]) == (413, "context_too_long")
     assert service.provider.prompts == []

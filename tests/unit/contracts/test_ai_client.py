@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.ai import examples, v1
+from contracts.ai import examples, jobs, v1
 from contracts.ai.client import AIServiceClient
 from contracts.client.errors import (
     ConflictError,
@@ -125,6 +125,20 @@ CALLS: dict[str, tuple[Use, str, str, object, object]] = {
         "user_id=3",
         examples.SESSION_CREATE,
         examples.SESSION,
+    ),
+    "create_job": (
+        lambda c: c.create_job(jobs.JobCreate(**examples.JOB_CREATE)),
+        "POST /api/v1/jobs",
+        "",
+        examples.JOB_CREATE,
+        examples.JOB_QUEUED,
+    ),
+    "get_job": (
+        lambda c: c.get_job(examples.TURN_ID),
+        f"GET /api/v1/jobs/{examples.TURN_ID}",
+        "",
+        None,
+        examples.JOB,
     ),
     "list_sessions": (
         lambda c: c.list_sessions(project_id=7, limit=10, cursor="a"),
