@@ -36,6 +36,9 @@ FIRST_IDS_ABOVE = 1_000_000
 """Integer ids of sessions and messages start above it: below lies what older tables hold."""
 
 
+PROVIDERS = frozenset({"bedrock"})
+"""Names of the providers that this deployment calls."""
+
 PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
 
@@ -84,7 +87,14 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
     """The buffered function's dependencies over any storage."""
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
     sessions = _sessions(settings, storage, catalogue, clock)
-    return Api(settings.powertools_service_name, catalogue, sessions, storage.sessions)
+    return Api(
+        service_name=settings.powertools_service_name,
+        catalogue=catalogue,
+        active_providers=PROVIDERS,
+        sessions=sessions,
+        store=storage.sessions,
+        clock=clock,
+    )
 
 
 def build_stream(

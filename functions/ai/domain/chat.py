@@ -17,12 +17,14 @@ from functions.ai.domain.errors import (
     ProviderTimeoutError,
     SessionNotFoundError,
 )
-from functions.ai.domain.inference import Completion
+from functions.ai.domain.inference import Completion, Usage
 from functions.ai.domain.models import Message, Session
 from functions.ai.domain.ports import ModelProvider, SessionStore, Settlement
+from functions.ai.domain.pricing import usd
 from functions.ai.domain.prompts import to_prompt
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn import Outcome, Turn
+from servicekit.clock import utc_now
 from servicekit.errors import AppError, InternalError
 from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
 
@@ -207,8 +209,8 @@ class ChatService:
         return session
 
     def _model(self, command: ChatCommand, session: Session) -> Model:
-        return self._catalogue.find(
-            command.provider or session.provider, command.model or session.model
+        return self._catalogue.for_session(
+            command.provider, command.model, session.provider, session.model
         )
 
     async def _read(self, history: _History, session: Session, up_to: int) -> None:
@@ -264,7 +266,7 @@ class ChatService:
             "assistant",
             "".join(answer.texts),
             tokens_used=usage.total if usage else None,
-            cost=work.model.cost(usage) if usage else None,
+            cost=_cost(work.model, usage),
             reply_to=work.question,
             incomplete=answer.error is not None,
         )
@@ -299,6 +301,11 @@ def _settled(claim: Claim | None, step: Literal["question", "answer"]) -> Settle
         {"session_id": messages[0].session_id, step: messages[0].sequence},
         completed=step == "answer",
     )
+
+
+def _cost(model: Model, usage: Usage | None) -> str | None:
+    cost = model.cost(usage, utc_now()) if usage else None
+    return None if cost is None else usd(cost)
 
 
 def _report(work: _Work, outcome: Outcome) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.ports import SessionStore
 from functions.ai.domain.sessions import SessionService
+from servicekit.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,8 +18,11 @@ class Api:
 
     service_name: str
     catalogue: Catalogue
+    # Names of the providers that the deployment can call.
+    active_providers: Collection[str]
     sessions: SessionService
     store: SessionStore
+    clock: Clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,14 @@ class UnknownModelError(AppError):
     title = "The model does not exist"
 
 
+class ModelRetiredError(AppError):
+    """Its provider has withdrawn the model; the catalogue lists it as inactive."""
+
+    code = "model_retired"
+    status = 422
+    title = "The model was withdrawn"
+
+
 class StreamNotSupportedError(AppError):
     """POST /chat answers at once."""
 

@@ -98,7 +98,8 @@ class Prompt:
 class Usage:
     """Tokens of one call in buckets that share none: each token is in one of them.
 
-    `input` is what no cache served or kept, `output` what is no reasoning.
+    `input` is what no cache served or kept, `output` what is no reasoning; `cache_write` is kept
+    for minutes, `cache_write_1h` for an hour.
     """
 
     input: int
@@ -106,11 +107,17 @@ class Usage:
     cache_read: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """Tokens that the model was sent, whether or not a cache had them."""
+        return self.input + self.cache_read + self.cache_write + self.cache_write_1h
 
     @property
     def total(self) -> int:
         """All tokens."""
-        return self.input + self.output + self.cache_read + self.cache_write + self.reasoning
+        return self.prompt + self.output + self.reasoning
 
 
 @dataclass(frozen=True, slots=True)

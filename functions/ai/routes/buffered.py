@@ -103,13 +103,27 @@ async def get_readiness(api: ApiDep) -> WireResponse:
 @signed_routes.get("/api/v1/providers")
 async def list_providers(api: ApiDep) -> WireResponse:
     """All providers."""
-    return WireResponse([wire.provider(api.catalogue.provider)])
+    default = api.catalogue.default.provider
+    return WireResponse(
+        [
+            wire.provider(
+                known, is_active=known.name in api.active_providers, is_default=known is default
+            )
+            for known in api.catalogue.providers
+        ]
+    )
 
 
 @signed_routes.get("/api/v1/models")
 async def list_models(api: ApiDep, provider_id: OptionalId = None) -> WireResponse:
     """All models, or one provider's."""
-    return WireResponse([wire.model(known) for known in api.catalogue.of_provider(provider_id)])
+    now = api.clock()
+    return WireResponse(
+        [
+            wire.model(known, now, is_active=known.provider.name in api.active_providers)
+            for known in api.catalogue.of_provider(provider_id)
+        ]
+    )
 
 
 @signed_routes.post("/api/v1/sessions")
