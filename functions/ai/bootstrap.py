@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
+from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
 from functions.ai.domain.audit import Operations
+from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.dependencies import Api, Stream
+from functions.ai.domain.money_ports import BudgetStore, UsageStore
 from functions.ai.domain.ports import ModelProvider, SessionStore
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
+from functions.ai.domain.usage_service import UsageService
 from functions.ai.settings import ApiSettings, AuditSettings, StreamSettings
 from servicekit.audit import AuditTrail, Outbox
 from servicekit.audit_outbox import DynamoOutbox, DynamoOutboxReader
@@ -51,6 +56,8 @@ class Storage:
     records: RecordStore
     counter: Counter
     outbox: Outbox
+    usage: UsageStore
+    budgets: BudgetStore
     close: Callable[[], None]
 
 
@@ -87,6 +94,7 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
     """The buffered function's dependencies over any storage."""
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
     sessions = _sessions(settings, storage, catalogue, clock)
+    operations = _operations(storage, clock)
     return Api(
         service_name=settings.powertools_service_name,
         catalogue=catalogue,
@@ -94,6 +102,8 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
         sessions=sessions,
         store=storage.sessions,
         clock=clock,
+        usage=UsageService(storage.usage, operations),
+        budgets=BudgetService(storage.budgets, storage.usage, clock, operations),
     )
 
 
@@ -126,11 +136,13 @@ def dynamodb_storage(table_name: str, make: Callable[[], DynamoDBClient] | None 
     """The service's table; `make` makes its client."""
     table = DynamoTable(table_name, make)
     return Storage(
-        DynamoSessions(table),
-        DynamoRecords(table),
-        DynamoCounter(table, FIRST_IDS_ABOVE),
-        DynamoOutbox(table, PRODUCER),
-        table.close,
+        sessions=DynamoSessions(table),
+        records=DynamoRecords(table),
+        counter=DynamoCounter(table, FIRST_IDS_ABOVE),
+        outbox=DynamoOutbox(table, PRODUCER),
+        usage=DynamoUsage(table),
+        budgets=DynamoBudgets(table),
+        close=table.close,
     )
 
 

@@ -26,6 +26,7 @@ from servicekit.clock import to_text
 from servicekit.idempotency import ClaimUpdate, Record
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
 from servicekit.paging import InvalidCursorError
+from tests.fakes.memory_money import MemoryMoney
 
 
 class MemoryCounter:
@@ -249,6 +250,15 @@ class Memory:
         self.sessions = MemorySessions(self.records)
         self.counter = MemoryCounter(floor)
         self.outbox = MemoryOutbox()
+        self.money = MemoryMoney()
 
     def storage(self) -> Storage:
-        return Storage(self.sessions, self.records, self.counter, self.outbox, lambda: None)
+        return Storage(
+            sessions=self.sessions,
+            records=self.records,
+            counter=self.counter,
+            outbox=self.outbox,
+            usage=self.money,
+            budgets=self.money,
+            close=lambda: None,
+        )

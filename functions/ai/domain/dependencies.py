@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
+from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.ports import SessionStore
 from functions.ai.domain.sessions import SessionService
+from functions.ai.domain.usage_service import UsageService
 from servicekit.clock import Clock
 
 
@@ -23,6 +25,8 @@ class Api:
     sessions: SessionService
     store: SessionStore
     clock: Clock
+    usage: UsageService
+    budgets: BudgetService
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from typing import Any
 
 from functions.ai.domain.inference import Usage
 
 _MILLIONTH = -6
+_PICO = 12
 _THOUSAND_OF_A_MILLION = -3
 
 
@@ -94,6 +95,16 @@ def per_thousand(rate: Rate) -> Decimal:
 def usd(amount: Decimal) -> str:
     """US dollars as a plain decimal number."""
     return f"{amount.normalize():f}"
+
+
+def to_pico(amount: Decimal) -> int:
+    """Whole pico-dollars, of which every price per token is a multiple; the rest is rounded up."""
+    return int(amount.scaleb(_PICO).to_integral_value(ROUND_CEILING))
+
+
+def from_pico(amount: int) -> Decimal:
+    """The inverse of `to_pico`."""
+    return Decimal(amount).scaleb(-_PICO)
 
 
 def _prices_from(entry: Mapping[str, Any]) -> Prices:
