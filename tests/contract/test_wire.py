@@ -183,6 +183,10 @@ AI_CALLS = {
     ("post", "/api/v1/sessions/{session_id}/messages"): "MessageCreate -> Message",
     ("post", "/api/v1/chat"): "ChatRequest -> ChatResponse",
     ("post", "/api/v1/chat/stream"): "ChatRequest -> StreamingChatChunk",
+    ("get", "/api/v1/usage"): "UsageReport",
+    ("get", "/api/v1/budgets/{scope}"): "Budget",
+    ("put", "/api/v1/budgets/{scope}"): "BudgetSet -> Budget",
+    ("delete", "/api/v1/budgets/{scope}"): "BudgetDeleted",
 }
 
 AUDIT_CALLS = {
@@ -288,6 +292,15 @@ def test_query_parameters() -> None:
             "cursor": False,
         },
         "list_messages": {"limit": False, "cursor": False},
+        "get_usage": {
+            "project_id": False,
+            "user_id": False,
+            "from": False,
+            "to": False,
+            "group_by": False,
+            "limit": False,
+            "cursor": False,
+        },
     }
 
 
