@@ -208,8 +208,20 @@ async def test_limits_that_are_none_are_refused(service, body):
 
 @pytest.mark.parametrize(
     "scope",
-    ["7", "project-0", "project-07", "user-", "user-3-project-7", "project-7user-3", "user-3 "]
-    + ["project-2147483648", "project-7-", "-user-3", "PROJECT-7", "user-٣"],
+    [
+        "7",
+        "project-0",
+        "project-07",
+        "project-2147483648",
+        "project-7-",
+        "project-7user-3",
+        "user-",
+        "user-3 ",
+        "user-3-project-7",
+        "-user-3",
+        "PROJECT-7",
+        "user-٣",
+    ],
 )
 async def test_a_scope_that_is_none_is_refused(service, scope):
     answer = await service.call("GET", f"/api/v1/budgets/{scope}")
