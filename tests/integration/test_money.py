@@ -298,6 +298,29 @@ async def test_a_turn_that_ends_before_its_counter_is_there_counts_once(books):
     assert await books.committed(PROJECT, MONTH) == 7 * CENT
 
 
+async def test_a_turn_that_ends_while_its_counter_is_seeded_counts_once(books):
+    """It is neither in the usage that was read nor lost, whichever came first."""
+    await books.service.put(PROJECT, Decimal(1), None)
+    running = await books.reserve("0.05")
+    books.now += timedelta(seconds=SETTLING_SECONDS)
+    aggregates = books.usage.aggregates
+    ended = []
+
+    async def read_and_end(wanted):
+        found = [aggregate async for aggregate in aggregates(wanted)]
+        if not ended:
+            ended.append(await books.end(running, 3 * CENT))
+        for aggregate in found:
+            yield aggregate
+
+    books.usage.aggregates = read_and_end
+    await books.reserve("0.01")
+    assert ended == [True]
+    assert await books.committed(PROJECT) == 4 * CENT
+    (counter, _) = await books.budgets.counters(PROJECT, [DAY, MONTH])
+    assert counter.spent == 3 * CENT
+
+
 async def test_a_failed_call_gives_back_what_it_held_once(books):
     await books.service.put(PROJECT, Decimal("0.01"), None)
     reservation = await books.reserve("0.01")
