@@ -453,6 +453,26 @@ async def test_what_is_kept_comes_back(table):
     }  # fmt: skip
 
 
+async def test_usage_of_many_pages_is_read_whole(table):
+    books = Books(DynamoUsage(table), DynamoBudgets(table), None)
+    for project_id, user_id in itertools.product((7, 8), (3, 4)):
+        await table.transact(
+            usage_writes(charge(Spender(f"{project_id}{user_id}", 1, project_id, user_id)))
+        )
+    query, pages = table.query, []
+
+    async def query_one_at_a_time(*arguments, **options):
+        page = await query(*arguments, **options, limit=1)
+        pages.append(len(page.items))
+        return page
+
+    table.query = query_one_at_a_time
+    assert [a.user_id for a in await sums(books, 7, None)] == [3, 4]
+    assert [a.project_id for a in await sums(books, 8, 3)] == [8]
+    # One of the user's projects was filtered away.
+    assert 0 in pages
+
+
 async def test_what_is_held_outlives_its_counters(table):
     books = Books(DynamoUsage(table), DynamoBudgets(table), None)
     await books.service.put(PROJECT, Decimal(1), None)
