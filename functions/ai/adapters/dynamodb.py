@@ -31,6 +31,7 @@ from functions.ai.domain.errors import (
     SessionNotActiveError,
     SessionNotFoundError,
 )
+from functions.ai.domain.inference import Opaque
 from functions.ai.domain.models import (
     Draft,
     Message,
@@ -383,6 +384,8 @@ def _message_item(message: Message) -> Item:
         "cost": draft.cost,
         "reply_to": draft.reply_to,
         "incomplete": draft.incomplete,
+        "opaque": _opaque_item(draft.opaque),
+        "stop": draft.stop,
         "created_at": to_text(draft.created_at),
     }
 
@@ -400,8 +403,21 @@ def _message_from(session: Session, item: Mapping[str, Any]) -> Message:
         cost=item["cost"],
         reply_to=item["reply_to"],
         incomplete=item["incomplete"],
+        # Items of earlier days have neither.
+        opaque=_opaque_from(item.get("opaque")),
+        stop=item.get("stop"),
     )
     return _place(session, item["sequence"], draft)
+
+
+def _opaque_item(opaque: Sequence[Opaque]) -> str | None:
+    spelt = [{"origin": part.origin, "content": part.content} for part in opaque]
+    return _to_json(spelt) if spelt else None
+
+
+def _opaque_from(stored: str | None) -> tuple[Opaque, ...]:
+    parts = json.loads(stored) if stored else []
+    return tuple(Opaque(part["origin"], part["content"]) for part in parts)
 
 
 def _to_json(value: Any) -> str:

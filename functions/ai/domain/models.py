@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from functions.ai.domain.inference import Opaque, Stop
+
 Role = Literal["user", "assistant", "system"]
 Status = Literal["active", "completed", "failed", "cancelled"]
 ToolData = Sequence[Mapping[str, Any]]
@@ -49,6 +51,8 @@ class Draft:
     cost: str | None = None
     reply_to: int | None = None
     incomplete: bool = False
+    opaque: tuple[Opaque, ...] = ()
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)
