@@ -7,7 +7,8 @@ import json
 import re
 import select
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler
 from typing import Any
@@ -21,6 +22,7 @@ from tests.fakes.model_script import (
     answer,
     last_user_text,
     parse,
+    split,
     tokens,
 )
 
@@ -38,6 +40,8 @@ _STATUS = {
     "ValidationException": 400,
 }
 _STOP = "end_turn"
+_TEXT_BLOCK = 2
+"""The text's index: reasoning has those before it, tools those behind."""
 _UPSTREAM_TIMEOUT_SECONDS = 300
 _READ_BYTES = 65_536
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
@@ -102,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if script is None and self.server_of.upstream is not None:
             self._forward(body)
-        elif reason := _refusal(messages):
+        elif reason := _refusal(messages) or _tool_refusal(call.body):
             self._fail("ValidationException", reason)
         else:
             turn = sum(message["role"] == "user" for message in messages)
@@ -149,7 +153,7 @@ class _Handler(BaseHTTPRequestHandler):
             {
                 "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
                 "stopReason": script.stop or _STOP,
-                "usage": _usage(call.body, text),
+                "usage": _usage(script, call.body, text),
                 "metrics": {"latencyMs": 1},
             },
         )
@@ -162,13 +166,15 @@ class _Handler(BaseHTTPRequestHandler):
         if script.step:
             self.server_of.forget_steps()
         self._chunk(eventstream.event("messageStart", {"role": "assistant"}))
+        for frame in _thinking_frames(script):
+            self._chunk(frame)
         for number, text in enumerate(chunks):
             if self._ended(script, number):
                 return
             if number and not self._may_go_on(script):
                 self.close_connection = True
                 return
-            delta = {"contentBlockIndex": 0, "delta": {"text": text}}
+            delta = {"contentBlockIndex": _TEXT_BLOCK, "delta": {"text": text}}
             self._chunk(eventstream.event("contentBlockDelta", delta))
         if self._ended(script, len(chunks)):
             return
@@ -269,10 +275,41 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk(b"")
 
 
+def _thinking_frames(script: Script) -> Iterator[bytes]:
+    deltas: list[Mapping[str, Any]] = []
+    if script.thinking is not None:
+        deltas += [{"text": piece} for piece in split(script.thinking, 2)]
+        deltas.append({"signature": b64encode(script.thinking.encode()).decode()})
+    if deltas:
+        yield from _block(_TEXT_BLOCK - 2, [{"reasoningContent": delta} for delta in deltas])
+    if script.redacted:
+        hidden = {"redactedContent": b64encode(b"hidden").decode()}
+        yield from _block(_TEXT_BLOCK - 1, [{"reasoningContent": hidden}])
+
+
+def _tool_frames(script: Script) -> Iterator[bytes]:
+    for number, tool in enumerate(script.tools, start=1):
+        start = {"toolUse": {"toolUseId": f"tooluse_{number}", "name": tool.name}}
+        index = _TEXT_BLOCK + number
+        opening = {"contentBlockIndex": index, "start": start}
+        yield eventstream.event("contentBlockStart", opening)
+        pieces = split(tool.arguments, 3) if tool.arguments else []
+        yield from _block(index, [{"toolUse": {"input": piece}} for piece in pieces])
+
+
+def _block(index: int, deltas: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    for delta in deltas:
+        said = {"contentBlockIndex": index, "delta": delta}
+        yield eventstream.event("contentBlockDelta", said)
+    yield eventstream.event("contentBlockStop", {"contentBlockIndex": index})
+
+
 def _closing_frames(script: Script, body: Mapping[str, Any], text: str) -> Iterator[bytes]:
-    yield eventstream.event("contentBlockStop", {"contentBlockIndex": 0})
-    yield eventstream.event("messageStop", {"stopReason": script.stop or _STOP})
-    metadata = {"usage": _usage(body, text), "metrics": {"latencyMs": 1}}
+    yield eventstream.event("contentBlockStop", {"contentBlockIndex": _TEXT_BLOCK})
+    yield from _tool_frames(script)
+    stop = script.stop or ("tool_use" if script.tools else _STOP)
+    yield eventstream.event("messageStop", {"stopReason": stop})
+    metadata = {"usage": _usage(script, body, text), "metrics": {"latencyMs": 1}}
     yield eventstream.event("metadata", metadata)
 
 
@@ -290,12 +327,35 @@ def _refusal(messages: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def _usage(body: Mapping[str, Any], text: str) -> dict[str, int]:
+def _tool_refusal(body: Mapping[str, Any]) -> str | None:
+    """Why Bedrock would refuse the conversation's tools, if it would."""
+    asked: list[str] = []
+    for number, message in enumerate(body["messages"]):
+        blocks = message.get("content", ())
+        results = [b["toolResult"]["toolUseId"] for b in blocks if "toolResult" in b]
+        if sorted(results) != sorted(asked):
+            return f"messages.{number}: toolResult blocks must match the toolUse blocks before."
+        asked = [b["toolUse"]["toolUseId"] for b in blocks if "toolUse" in b]
+        if (asked or results) and "toolConfig" not in body:
+            return (
+                "The toolConfig field must be defined when using toolUse and toolResult content"
+                " blocks."
+            )
+    return None
+
+
+def _usage(script: Script, body: Mapping[str, Any], text: str) -> dict[str, int]:
+    """As Bedrock counts: `inputTokens` are those that no cache served or kept."""
     blocks = [*body.get("system", ()), *(b for m in body["messages"] for b in m["content"])]
-    asked = tokens(*(block.get("text", "") for block in blocks))
-    answered = tokens(text)
-    return {
+    counts = script.counts
+    asked = tokens(*(b.get("text", "") for b in blocks)) if counts.input is None else counts.input
+    answered = tokens(text) if counts.output is None else counts.output
+    usage = {
         "inputTokens": asked,
         "outputTokens": answered,
-        "totalTokens": asked + answered,
+        "totalTokens": asked + answered + counts.cache_read + counts.cache_write,
     }
+    if counts.cache_read or counts.cache_write:
+        usage["cacheReadInputTokens"] = counts.cache_read
+        usage["cacheWriteInputTokens"] = counts.cache_write
+    return usage
