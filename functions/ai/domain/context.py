@@ -9,8 +9,9 @@ Providers keep a cache of how prompts begin, and a prompt that begins elsewhere 
 meets it. So the history is cut in steps: when it has outgrown its room, it is cut to somewhere
 between all of the room and three quarters of it, at the exchange whose digest is the least of those
 where a cut is possible. As the conversation grows, that exchange stays the least until it no longer
-fits or a lesser one comes near, which takes many turns. It depends on the prompt alone: nothing is
-stored, and it does not matter how far back the history was read.
+fits or a lesser one comes near: on average the cut moves once in as many turns as an eighth of the
+room holds. It depends on the prompt alone: nothing is stored, and it does not matter how far back
+the history was read.
 """
 
 from __future__ import annotations

@@ -49,9 +49,8 @@ def arrange(history: Sequence[Message]) -> list[Placed]:
     - An answer that broke off is left out when a complete one to the same message followed.
     - Results stand right behind their calls, all of them, before the user's other words. A result
       without its call is left out; a call without its result is answered by an error. It is not
-      left out instead, for the reasoning that led to it may be signed: OpenAI refuses a reasoning
-      item without what followed it, and Anthropic and Gemini a signed turn of which a part is
-      missing. An error result is something that all of them know.
+      left out instead, for the reasoning that led to it may be signed, and OpenAI and Anthropic
+      refuse reasoning without what followed it. An error result is something that all know.
     - What only its provider can read stands before the answer's text and calls.
     """
     said = _Said()
