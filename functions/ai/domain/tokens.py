@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import string
+from collections.abc import Iterable
 from typing import Any
 
 from functions.ai.domain.inference import Image, Opaque, Part, Text, Tool, ToolCall, Utterance
@@ -59,7 +60,12 @@ def text_tokens(text: str) -> int:
 
 def utterance_tokens(said: Utterance) -> int:
     """Of an utterance with what frames it."""
-    return _UTTERANCE + sum(_PART + _part_tokens(part) for part in said.parts)
+    return _UTTERANCE + parts_tokens(said.parts)
+
+
+def parts_tokens(parts: Iterable[Part]) -> int:
+    """Of parts by themselves."""
+    return sum(_PART + _part_tokens(part) for part in parts)
 
 
 def tool_tokens(tool: Tool) -> int:

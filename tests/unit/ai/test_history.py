@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from functions.ai.domain import history as module
+from functions.ai.domain.context import fit
 from functions.ai.domain.history import History
 from functions.ai.domain.models import Message, Session
 from functions.ai.domain.prompts import to_prompt
 from functions.ai.domain.tokens import utterance_tokens
-from tests.fakes.messages import message
+from tests.fakes.messages import call, message, results
 
 pytestmark = pytest.mark.anyio
 
@@ -93,11 +94,11 @@ async def test_what_is_read_is_more_than_the_window_takes() -> None:
     assert sum(map(utterance_tokens, said)) > 1_000
 
 
-async def test_tool_data_counts() -> None:
+async def test_what_is_never_sent_is_bounded_too() -> None:
     store = Store([message(n, "user", "x", tool_results=[{"a": "y" * 900}]) for n in range(1, 50)])
     history = history_of(store, 1_000)
     await history.read(49)
-    assert len(history.messages) == 4
+    assert len(history.messages) == 10
 
 
 async def test_many_short_messages_begin_at_the_same_place_for_many_turns(
@@ -122,3 +123,20 @@ async def test_more_than_fits_since_the_first_reading_leaves_no_gap() -> None:
     found = sequences(history)
     assert found == list(range(found[0], 101))
     assert found[0] > 80
+
+
+async def test_the_fitted_prompt_is_that_of_the_whole_session() -> None:
+    told = [message(1, "user", "Hi")]
+    for n in range(2, 1_200, 4):
+        told += [
+            message(n, "assistant", tool_calls=[call(f"c{n}")]),
+            message(n + 1, "user", tool_results=results(f"c{n}")),
+            message(n + 2, "assistant", f"{n} done"),
+            message(n + 3, "user", "More"),
+        ]
+    history = history_of(Store(told), 4_000)
+    await history.read(told[-1].sequence)
+    assert len(history.messages) < 500
+    part, whole = (fit(to_prompt("m", each), 4_000, 100) for each in (history.messages, told))
+    assert part.prompt == whole.prompt
+    assert part.start > 0
