@@ -182,6 +182,6 @@ def test_a_chat_asks_and_resumes_as_the_contract_says(reading):
 def test_a_second_question_goes_to_the_same_session(reading):
     first, second = reading["asked_again"]["chat"]["requests"]
     assert first["key"] != second["key"]
-    assert second["body"] == {**first["body"], "session_id": "session-1"}
+    assert second["body"] == {**first["body"], "message": "And?", "session_id": "session-1"}
     for request in (first, second):
         ChatRequest.model_validate(request["body"])
