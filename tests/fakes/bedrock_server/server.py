@@ -7,16 +7,14 @@ import json
 import re
 import select
 import socket
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.fakes.bedrock_server import eventstream
+from tests.fakes.loopback_server import HOST, LoopbackServer
 from tests.fakes.model_script import (
     InvalidScriptError,
     Script,
@@ -25,8 +23,6 @@ from tests.fakes.model_script import (
     parse,
     tokens,
 )
-
-HOST = "127.0.0.1"
 
 _ROUTE = re.compile(r"/model/(?P<model>.+)/(?P<operation>converse|converse-stream)")
 _STATUS = {
@@ -41,7 +37,7 @@ _STATUS = {
     "ThrottlingException": 429,
     "ValidationException": 400,
 }
-_POLL_SECONDS = 0.01
+_STOP = "end_turn"
 _UPSTREAM_TIMEOUT_SECONDS = 300
 _READ_BYTES = 65_536
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
@@ -57,7 +53,7 @@ class RecordedCall:
     headers: Mapping[str, str]
 
 
-class BedrockServer:
+class BedrockServer(LoopbackServer):
     """Runs in a thread between `with` and its end; `url` is its endpoint.
 
     Calls without a directive go to `upstream` (a URL, without a path) if one is given.
@@ -66,71 +62,12 @@ class BedrockServer:
     def __init__(self, *, port: int = 0, upstream: str | None = None) -> None:
         self.calls: list[RecordedCall] = []
         self.upstream = urlsplit(upstream) if upstream else None
-        self._stopped = threading.Event()
-        self._steps = threading.Semaphore(0)
         owner = self
 
         class Handler(_Handler):
             server_of = owner
 
-        self._http = _Server((HOST, port), Handler)
-        self.url = f"http://{HOST}:{self._http.server_address[1]}"
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": _POLL_SECONDS}, daemon=True
-        )
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopped.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    def step(self, count: int = 1) -> None:
-        """Let `count` more chunks out to the stream that was asked to `[[step]]`."""
-        self._steps.release(count)
-
-    def forget_steps(self) -> None:
-        """A stream that was asked to `[[step]]` begins: what an earlier one left does not count."""
-        while self._steps.acquire(blocking=False):
-            pass
-
-    def pause(self, seconds: float) -> bool:
-        """Wait; False when the server stops meanwhile."""
-        return not self._stopped.wait(seconds)
-
-    def wait_for_step(self, gone: Callable[[], bool]) -> bool:
-        """Wait for `step`; False when the server stops or the client is gone."""
-        while not self._steps.acquire(timeout=_POLL_SECONDS):
-            if self._stopped.is_set() or gone():
-                return False
-        return True
-
-    def hang(self, gone: Callable[[], bool]) -> None:
-        """Wait until the server stops or the client is gone."""
-        while self.pause(_POLL_SECONDS) and not gone():
-            pass
-
-
-class _Server(ThreadingHTTPServer):
-    # Many conversations begin at once; beyond socketserver's 5 the kernel makes clients wait.
-    request_queue_size = 128
-    # A hung call ends with the server: its thread sees the stop event, and nobody waits for it.
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client may leave at any time; whatever else goes wrong is the fake's own fault.
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+        super().__init__(Handler, port)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -211,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             200,
             {
                 "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
-                "stopReason": script.stop,
+                "stopReason": script.stop or _STOP,
                 "usage": _usage(call.body, text),
                 "metrics": {"latencyMs": 1},
             },
@@ -334,7 +271,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _closing_frames(script: Script, body: Mapping[str, Any], text: str) -> Iterator[bytes]:
     yield eventstream.event("contentBlockStop", {"contentBlockIndex": 0})
-    yield eventstream.event("messageStop", {"stopReason": script.stop})
+    yield eventstream.event("messageStop", {"stopReason": script.stop or _STOP})
     metadata = {"usage": _usage(body, text), "metrics": {"latencyMs": 1}}
     yield eventstream.event("metadata", metadata)
 
