@@ -53,7 +53,11 @@ class Answer:
         if data == DONE:
             self.done = True
             return self._mender.rest()
-        chunk = _object(data)
+        chunk = _parsed(data)
+        if isinstance(chunk, list):
+            # Gemini's errors stand in a list.
+            raise refusal(self._origin, chunk)
+        chunk = _mapping(chunk)
         text = ""
         choices = chunk.get("choices")
         if choices and isinstance(choices, list):
@@ -158,11 +162,10 @@ def _arguments(call: _Call) -> dict[str, Any]:
     if not call.name:
         _malformed()
     # Servers leave the arguments out where a tool has none.
-    arguments = _object(text, "The arguments of a tool call are no JSON object.") if text else {}
-    if "\\u" not in text:
-        return arguments
-    mended: dict[str, Any] = json.loads(wellformed(json.dumps(arguments, ensure_ascii=False)))
-    return mended
+    arguments = _parsed(text) if text else {}
+    if "\\u" in text:
+        arguments = json.loads(wellformed(json.dumps(arguments, ensure_ascii=False)))
+    return arguments if isinstance(arguments, dict) else _malformed()
 
 
 def _usage(told: Mapping[str, Any]) -> Usage | None:
@@ -193,14 +196,11 @@ def _count(told: Mapping[str, Any], group: str, name: str) -> int:
     return count if isinstance(count, int) and count > 0 else 0
 
 
-def _object(text: str, otherwise: str = "Its answer is malformed.") -> dict[str, Any]:
+def _parsed(text: str) -> Any:
     try:
-        value = json.loads(text)
+        return json.loads(text)
     except (ValueError, RecursionError):
-        raise ProviderError(otherwise) from None
-    if not isinstance(value, dict):
-        raise ProviderError(otherwise)
-    return value
+        return _malformed()
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

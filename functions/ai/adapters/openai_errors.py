@@ -74,6 +74,7 @@ _BY_WORDS: tuple[tuple[str, type[AppError]], ...] = (
     ("context window", ContextTooLongError),
     ("input token count", ContextTooLongError),
     ("prompt is too long", ContextTooLongError),
+    ("payload size exceeds", ContextTooLongError),
     ("api key not valid", ProviderAuthError),
     ("api key expired", ProviderAuthError),
 )
