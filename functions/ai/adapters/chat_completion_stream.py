@@ -45,25 +45,28 @@ class Answer:
         self._usage: Mapping[str, Any] | None = None
         self._refused = False
         self._calls: list[_Call] = []
-        self._open: dict[Any, _Call] = {}
+        self._open: dict[int | None, _Call] = {}
         self._mender = Mender()
 
     def read(self, data: str) -> str:
         """The text that a chunk adds. Raises the error that it tells of."""
+        if self.done:
+            return ""
         if data == DONE:
             self.done = True
             return self._mender.rest()
         chunk = _parsed(data)
-        if isinstance(chunk, list):
-            # Gemini's errors stand in a list.
+        # Gemini's errors stand in a list; vLLM's may be what the chunk is.
+        if (
+            isinstance(chunk, list)
+            or _mapping(chunk).get("error")
+            or chunk.get("object") == "error"
+        ):
             raise refusal(self._origin, chunk)
-        chunk = _mapping(chunk)
         text = ""
         choices = chunk.get("choices")
         if choices and isinstance(choices, list):
             text = self._read_choice(_mapping(choices[0]))
-        elif "error" in chunk or chunk.get("object") == "error":
-            raise refusal(self._origin, chunk)
         usage = chunk.get("usage")
         if isinstance(usage, dict):
             # Some say it with every chunk, as it grows.
@@ -114,6 +117,8 @@ class Answer:
         Gemini sends calls whole, and has given several the same index, or none.
         """
         index, call_id = delta.get("index"), delta.get("id")
+        if not (index is None or isinstance(index, int)):
+            _malformed()
         call = self._open.get(index)
         if (
             call is None
@@ -136,7 +141,8 @@ class Answer:
         calls: list[ToolCall] = []
         opaque: list[Opaque] = []
         for call in self._calls:
-            made = ToolCall(call.id or f"call_{token_hex(12)}", call.name, _arguments(call))
+            call_id = wellformed(call.id) or f"call_{token_hex(12)}"
+            made = ToolCall(call_id, wellformed(call.name), _arguments(call))
             calls.append(made)
             if call.extra is not None:
                 opaque.append(signature(made.id, self._origin, call.extra))
@@ -163,8 +169,12 @@ def _arguments(call: _Call) -> dict[str, Any]:
         _malformed()
     # Servers leave the arguments out where a tool has none.
     arguments = _parsed(text) if text else {}
-    if "\\u" in text:
-        arguments = json.loads(wellformed(json.dumps(arguments, ensure_ascii=False)))
+    try:
+        # Python's reader takes numbers that JSON has not, and halves of characters.
+        said = json.dumps(arguments, ensure_ascii=False, allow_nan=False)
+    except ValueError:
+        _malformed()
+    arguments = json.loads(wellformed(said))
     return arguments if isinstance(arguments, dict) else _malformed()
 
 

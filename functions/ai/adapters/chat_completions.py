@@ -87,7 +87,7 @@ def _messages(prompt: Prompt, origin: str, capabilities: Capabilities) -> Iterat
         if said.role == "user":
             yield from _user(said.parts)
         else:
-            yield _assistant(said, origin, capabilities)
+            yield from _assistant(said, origin, capabilities)
 
 
 def _user(parts: Sequence[Part]) -> Iterator[dict[str, Any]]:
@@ -110,7 +110,9 @@ def _user_part(part: Text | Image) -> dict[str, Any]:
     return {"type": "image_url", "image_url": {"url": url}}
 
 
-def _assistant(said: Utterance, origin: str, capabilities: Capabilities) -> dict[str, Any]:
+def _assistant(
+    said: Utterance, origin: str, capabilities: Capabilities
+) -> Iterator[dict[str, Any]]:
     texts = [part.text for part in said.parts if isinstance(part, Text)]
     message: dict[str, Any] = {
         "role": "assistant",
@@ -121,7 +123,8 @@ def _assistant(said: Utterance, origin: str, capabilities: Capabilities) -> dict
         if capabilities.signs_calls:
             _sign(calls, _kept(said.parts, origin))
         message["tool_calls"] = calls
-    return message
+    if texts or calls:
+        yield message
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

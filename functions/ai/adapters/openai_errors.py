@@ -68,6 +68,7 @@ _BY_STATUS: Mapping[int, type[AppError]] = {
 }
 _UNAUTHORIZED = 401
 _SERVER_ERRORS = 500
+_DAY = 86400
 # Gemini and vLLM name these causes in words alone.
 _BY_WORDS: tuple[tuple[str, type[AppError]], ...] = (
     ("maximum context length", ContextTooLongError),
@@ -154,7 +155,9 @@ def refusal(
         "provider refused",
         extra={"provider": origin, "status": status, "error_type": names[0] if names else None},
     )
-    wait = _seconds(retry_after) or _delay(error)
+    wait = _seconds(retry_after)
+    if wait is None:
+        wait = _delay(error)
     return meaning(_NO_CREDIT if _CREDIT.intersection(names) else None, retry_after=wait)
 
 
@@ -203,4 +206,4 @@ def _seconds(value: str | None) -> int | None:
         seconds = math.ceil(float(value or "nan"))
     except (ValueError, OverflowError):
         return None
-    return seconds if seconds >= 0 else None
+    return seconds if 0 <= seconds <= _DAY else None
