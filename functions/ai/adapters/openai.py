@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _CONNECT_SECONDS = 5
+_CONNECTIONS = 1000
+# Between two answers of one function minutes may pass, and a new TLS connection costs the reader
+# three round trips; one that its server closed meanwhile is noticed.
+_KEPT_SECONDS = 60
 # After the last chunk the body's end is under way: with it the connection can be used again.
 _END_SECONDS = 0.2
 _CONNECTED = "santaclaude.connected"
@@ -34,7 +38,7 @@ _CONNECTED = "santaclaude.connected"
 class OpenAI:
     """`ports.ModelProvider` on the server at `base_url`, which comes from settings alone.
 
-    `origin` is the provider's name in the catalogue.
+    `origin` is the provider's name in the catalogue, `transport` stands in for the network.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class OpenAI:
         keys: KeySource,
         patience: Patience,
         capabilities: Capabilities,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self.drains = capabilities.drains
         self._origin = origin
@@ -51,13 +56,14 @@ class OpenAI:
         self._keys = keys
         self._patience = patience
         self._capabilities = capabilities
+        self._transport = transport
         self._client: AsyncOpenAI | None = None
         self._loading = asyncio.Lock()
 
     def load(self) -> None:
         """Imports the SDK and makes the client, which the first answer does otherwise."""
         if self._client is None:
-            self._client = _make_client(self._base_url)
+            self._client = _make_client(self._base_url, self._transport)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         """See `ports.ModelProvider`."""
@@ -184,7 +190,7 @@ async def _post(client: AsyncOpenAI, key: str, body: bytes) -> httpx2.Response:
     return cast("httpx2.Response", response)
 
 
-def _make_client(base_url: str) -> AsyncOpenAI:
+def _make_client(base_url: str, transport: httpx2.AsyncBaseTransport | None) -> AsyncOpenAI:
     import httpx2  # noqa: PLC0415
     from openai import AsyncOpenAI, DefaultAsyncHttpx2Client  # noqa: PLC0415
 
@@ -197,9 +203,11 @@ def _make_client(base_url: str) -> AsyncOpenAI:
         http_client=DefaultAsyncHttpx2Client(
             # The event loop's timers are the rule.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS),
             # Nobody but the server in the settings is to see a prompt or a key.
             follow_redirects=False,
             event_hooks={"request": [_watch_connecting]},
+            transport=transport,
         ),
     )
 
