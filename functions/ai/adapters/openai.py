@@ -70,8 +70,8 @@ class OpenAI:
         request = request_body(prompt, self._origin, self._capabilities)
         body: _Body | None = None
         try:
-            client, key = await self._loaded(), await self._keys.get()
-            body = await _open(client, key, request, self._patience)
+            key = await self._keys.get()
+            body = await _open(await self._loaded(), key, request, self._patience)
             answer, reader = Answer(self._origin), SseReader()
             while (piece := await body.next(answer)) is not None:
                 texts, failure = _read(reader, answer, piece)
@@ -80,6 +80,8 @@ class OpenAI:
                 if failure is not None:
                     raise failure  # noqa: TRY301  (it waited for the texts before it)
             yield answer.complete()
+        except AppError:
+            raise
         except Exception as error:
             meaning = to_app_error(self._origin, error)
             if meaning is None:

@@ -93,14 +93,12 @@ _logger = logging.getLogger(__name__)
 
 
 def to_app_error(origin: str, error: Exception) -> AppError | None:
-    """The error to answer with; None where the fault is our own."""
+    """The error to answer with, of one of the SDK's; None where the fault is our own."""
     import anyio  # noqa: PLC0415
     import httpx2  # noqa: PLC0415
     import openai  # noqa: PLC0415
 
     match error:
-        case AppError():
-            return error
         case openai.APIStatusError():
             headers = error.response.headers
             return refusal(origin, error.body, error.status_code, headers.get("retry-after"))

@@ -178,11 +178,6 @@ def test_bugs_are_no_failures_of_the_provider(error):
     assert to_app_error("openai", error) is None
 
 
-def test_our_own_errors_stay():
-    error = ProviderTimeoutError("It was silent.")
-    assert to_app_error("openai", error) is error
-
-
 def status_error(status, body):
     response = httpx2.Response(status, request=REQUEST)
     return openai.APIStatusError(SECRET, response=response, body=body)

@@ -11,6 +11,9 @@ from functions.ai.adapters.chat_completions import COMPATIBLE
 from functions.ai.adapters.openai import OpenAI
 from functions.ai.adapters.patience import Patience
 from functions.ai.adapters.provider_keys import NoKey
+from functions.ai.domain.errors import ProviderKeyMissingError
+from functions.ai.domain.inference import Prompt
+from tests.fakes.prompts import said
 
 _SCRIPT = """
 import json, sys
@@ -41,6 +44,25 @@ def test_the_sdk_is_loaded_on_demand():
     assert {"openai", "httpx2"} <= after
     # The most of its types are of APIs that are not called.
     assert "openai.resources.chat.completions.completions" not in after
+
+
+async def _missing():
+    raise ProviderKeyMissingError
+
+
+def test_a_missing_key_loads_no_sdk(monkeypatch):
+    monkeypatch.setattr(
+        "functions.ai.adapters.openai._make_client", lambda *_: pytest.fail("loaded")
+    )
+    keys = NoKey()
+    monkeypatch.setattr(keys, "get", _missing)
+    provider = OpenAI("x", "http://127.0.0.1:9/v1", keys, Patience(1, 1), COMPATIBLE)
+
+    async def ask():
+        with pytest.raises(ProviderKeyMissingError):
+            await anext(provider.stream(Prompt("m", (), (said("user", "Hi"),))))
+
+    anyio.run(ask)
 
 
 def test_loading_twice_makes_one_client(monkeypatch):
