@@ -103,7 +103,7 @@ def _blocks(part: Part) -> Iterator[dict[str, Any]]:
                 "type": "tool_use",
                 "id": _call_id(part.id),
                 "name": part.name,
-                "input": part.arguments,
+                "input": dict(part.arguments),
             }
         case ToolResult():
             yield _result(part)
