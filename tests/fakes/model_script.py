@@ -10,7 +10,7 @@ from typing import Any
 
 _DIRECTIVE = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 _FLAGS = frozenset(
-    {"hang", "step", "redacted", "close", "usage_last", "usage_never", "repeat", "crlf"}
+    {"hang", "step", "redacted", "close", "usage_last", "usage_never", "repeat", "crlf", "redirect"}
 )
 _COUNTS = frozenset(
     {
@@ -70,6 +70,7 @@ class Script:
     wait: float = 0.0
     end_after: int | None = None
     drop: int = 0
+    redirect: bool = False
     close: bool = False
     split: int | None = None
     crlf: bool = False

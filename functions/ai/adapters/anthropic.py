@@ -157,7 +157,7 @@ def _make_client(base_url: str, key: str) -> AsyncAnthropic:
     from httpx2 import Timeout  # noqa: PLC0415
 
     # At DEBUG it would write requests, and with them prompts.
-    for name in ("anthropic", "httpx2"):
+    for name in ("anthropic", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # The event loop's timers are the rule for reading.
     timeout = Timeout(None, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS)

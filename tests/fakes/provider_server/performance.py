@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 
 from tests.fakes.loopback_server import LoopbackServer
@@ -18,6 +19,7 @@ from tests.fakes.provider_server.connection import (
 from tests.fakes.provider_server.dialect import Dialect, Frame
 
 _FAIL_AFTER = "overloaded"
+_LOOK_SECONDS = 0.05
 _AS_ASKED = "Failed as asked"
 
 
@@ -60,6 +62,9 @@ class Performance:
             return self._gone()
         if script.fail is not None and script.fail_after is None:
             send_failure(self._connection, self._dialect, script.fail, _AS_ASKED, script)
+            return "refused"
+        if script.redirect:
+            send_whole(self._connection, 307, b"", {"Location": self._call.path})
             return "refused"
         return self._hang() if script.hang else None
 
@@ -130,7 +135,11 @@ class Performance:
             self._connection.sendall(chunk(data[start : start + size]))
 
     def _pause(self, seconds: float) -> bool:
-        return self._server.pause(seconds) and not self._is_gone()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if not self._server.pause(min(left, _LOOK_SECONDS)) or self._is_gone():
+                return False
+        return True
 
     def _hang(self) -> Outcome:
         self._server.hang(self._is_gone)
