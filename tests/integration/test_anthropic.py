@@ -294,6 +294,20 @@ async def test_a_200_that_becomes_an_error(anthropic, name, error):
     assert len(texts) == 2
 
 
+@pytest.mark.parametrize("directive", ["fail_after=2", "cut_after=2", "end_after=2"])
+async def test_what_comes_with_a_failure_is_said_before_it(anthropic, directive):
+    texts: list[str] = []
+    with pytest.raises(ProviderUnavailableError):
+        await collect(anthropic.stream(prompt(f"[[chunks=5 burst {directive}]]")), texts)
+    assert texts == ["Chunk 1 of 5. ", "Chunk 2 of 5. "]
+
+
+async def test_texts_that_come_together_are_one_sequence(anthropic):
+    events = [event async for event in anthropic.stream(prompt("[[chunks=3 burst]]"))]
+    assert events[0] == ["Chunk 1 of 3. ", "Chunk 2 of 3. ", "Chunk 3 of 3."]
+    assert isinstance(events[1], Completion)
+
+
 async def test_an_error_before_any_content(anthropic):
     with pytest.raises(ProviderUnavailableError):
         await answer(anthropic, "[[fail_after=0]]")
@@ -346,8 +360,8 @@ async def test_silence_before_the_first_text(make_anthropic, server):
 
 async def test_silence_after_the_first_text(make_anthropic, server):
     texts: list[str] = []
-    stream = make_anthropic(idle=0.3).stream(prompt("[[chunks=5 hang_after=2]]"))
-    with pytest.raises(ProviderTimeoutError, match=r"0\.3 s"):
+    stream = make_anthropic(idle=1.0).stream(prompt("[[chunks=5 hang_after=2]]"))
+    with pytest.raises(ProviderTimeoutError, match="for 1 s"):
         await collect(stream, texts)
     assert len(texts) == 2
     assert server.calls[0].wait() == "left"
@@ -356,13 +370,13 @@ async def test_silence_after_the_first_text(make_anthropic, server):
 
 async def test_pings_are_signs_of_life(make_anthropic):
     # The pings alone take longer than a model may be silent.
-    texts, _ = await answer(make_anthropic(first_byte=1.0), "[[pings=8 delay=0.2 chunks=1]]")
+    texts, _ = await answer(make_anthropic(first_byte=1.5), "[[pings=10 delay=0.2 chunks=1]]")
     assert texts
 
 
 async def test_thinking_is_a_sign_of_life(make_anthropic):
-    anthropic = make_anthropic(first_byte=20.0, idle=0.3)
-    with pytest.raises(ProviderTimeoutError, match=r"0\.3 s"):
+    anthropic = make_anthropic(first_byte=20.0, idle=1.0)
+    with pytest.raises(ProviderTimeoutError, match="for 1 s"):
         await answer(anthropic, "[[thinking=Hm]][[hang_after=1]]")
 
 
@@ -462,7 +476,7 @@ from functions.ai.adapters.patience import Patience
 from functions.ai.adapters.provider_keys import NoKey
 anthropic = Anthropic(Patience(1, 1), NoKey(), default_max_tokens=1)
 assert not {"anthropic", "httpx2", "pydantic"} & set(sys.modules)
-anthropic.prime()
+anthropic.load()
 assert "anthropic" in sys.modules
 """
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -22,10 +22,12 @@ from functions.ai.adapters.provider_keys import KeySource
 from functions.ai.adapters.sse_reader import SseReader
 from functions.ai.domain.errors import (
     ProviderAuthError,
+    ProviderError,
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
 from functions.ai.domain.inference import Completion, Prompt, Said
+from servicekit.errors import AppError
 
 if TYPE_CHECKING:
     import httpx2
@@ -37,6 +39,10 @@ _PATH = "/v1/messages"
 _CONNECT_SECONDS = 5
 _WRITE_SECONDS = 30
 _FINISH_SECONDS = 0.5
+_CONNECTIONS = 1000
+# Between two answers of one function minutes may pass, and a new connection costs three round
+# trips; one that the other side has closed meanwhile is noticed.
+_KEPT_SECONDS = 60
 _CONNECTED = "functions.ai.connected"
 
 _logger = logging.getLogger(__name__)
@@ -65,9 +71,10 @@ class Anthropic:
         self._client: AsyncAnthropic | None = None
         self._loading = asyncio.Lock()
 
-    def prime(self) -> None:
-        """Loads the SDK, so that the first call does not wait for it."""
-        import anthropic  # noqa: F401, PLC0415
+    def load(self) -> None:
+        """Imports the SDK and makes the client, which the first answer does otherwise."""
+        if self._client is None:
+            self._client = _make_client(self._base_url)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         """See `ports.ModelProvider`."""
@@ -77,9 +84,11 @@ class Anthropic:
         async with aclosing(await self._open(client, body)) as response:
             pieces = response.aiter_bytes()
             while not answer.is_whole and (piece := await self._next(pieces, answer)):
-                texts = [text for _, data in reader.feed(piece) if (text := _read(answer, data))]
+                texts, failure = _read(reader, answer, piece)
                 if texts:
                     yield texts
+                if failure is not None:
+                    raise failure
             if not answer.is_whole:
                 raise ProviderUnavailableError("The answer broke off.")
             completion = answer.completion()
@@ -95,10 +104,11 @@ class Anthropic:
         """The client; with another key than before it keeps its connections."""
         async with self._loading:
             if self._client is None:
-                self._client = await asyncio.to_thread(_make_client, self._base_url, key)
-            elif self._client.api_key != key:
-                self._client = self._client.copy(api_key=key)
-            return self._client
+                await asyncio.to_thread(self.load)
+            client = cast("AsyncAnthropic", self._client)
+            if client.api_key != key:
+                self._client = client = client.copy(api_key=key)
+            return client
 
     async def _open(self, client: AsyncAnthropic, body: bytes) -> httpx2.Response:
         from anthropic import APIError  # noqa: PLC0415
@@ -145,16 +155,24 @@ async def _finish(pieces: AsyncIterator[bytes]) -> None:
                 pass
 
 
-def _read(answer: Answer, data: str) -> str:
-    event = event_of(data)
-    if event.get("type") == "error":
-        raise refusal(event)
-    return answer.read(event)
+def _read(reader: SseReader, answer: Answer, piece: bytes) -> tuple[list[str], AppError | None]:
+    """The texts of a piece, and the error behind them: what came before it was said."""
+    texts: list[str] = []
+    try:
+        for _, data in reader.feed(piece):
+            event = event_of(data)
+            if event.get("type") == "error":
+                return texts, refusal(event)
+            if text := answer.read(event):
+                texts.append(text)
+    except ProviderError as error:
+        return texts, error
+    return texts, None
 
 
-def _make_client(base_url: str, key: str) -> AsyncAnthropic:
+def _make_client(base_url: str) -> AsyncAnthropic:
     from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient  # noqa: PLC0415
-    from httpx2 import Timeout  # noqa: PLC0415
+    from httpx2 import Limits, Timeout  # noqa: PLC0415
 
     # At DEBUG it would write requests, and with them prompts.
     for name in ("anthropic", "httpx2", "httpcore2"):
@@ -162,14 +180,18 @@ def _make_client(base_url: str, key: str) -> AsyncAnthropic:
     # The event loop's timers are the rule for reading.
     timeout = Timeout(None, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS)
     return AsyncAnthropic(
-        api_key=key,
+        # Copies of the client have the key.
+        api_key="none",
         base_url=base_url,
         timeout=timeout,
         # A repeated call is billed again, and nobody may be waiting any more: callers retry.
         max_retries=0,
         # An address that is not the deployment's gets neither the key nor the prompt.
         http_client=DefaultAsyncHttpxClient(
-            timeout=timeout, follow_redirects=False, event_hooks={"request": [_note_connecting]}
+            timeout=timeout,
+            limits=Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS),
+            follow_redirects=False,
+            event_hooks={"request": [_note_connecting]},
         ),
         open_telemetry=False,
     )

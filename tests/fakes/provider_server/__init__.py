@@ -30,6 +30,7 @@ How it goes wrong:
     [[close]]                   close the connection after the answer, unannounced
     [[split=1]] [[crlf]]        TCP writes of one byte, across characters and lines; lines end
                                 with CRLF
+    [[burst]]                   one TCP write for all that is sent
     [[step]]                    wait for `ProviderServer.step` before each chunk but the first
 
 Without a directive it answers deterministically. A request that the provider would not take is

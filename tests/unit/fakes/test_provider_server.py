@@ -187,6 +187,13 @@ def test_pieces_of_one_byte(server):
     assert b"1\r\n\r\r\n1\r\n\n\r\n" in stream
 
 
+def test_all_in_one_piece(connection):
+    response = send(connection, body("[[chunks=3 burst]]"))
+    piece = response.read1()
+    assert response.read() == b""
+    assert len(texts_of(parsed(piece))) == 3
+
+
 @pytest.mark.parametrize(
     ("name", "status", "kind"),
     [
