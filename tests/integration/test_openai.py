@@ -481,7 +481,7 @@ async def test_errors_inside_the_stream(make, name, fail):
 
 @every_server
 async def test_the_text_before_an_error_in_the_same_piece_is_said(make, name):
-    _, heard = await failure(make(name), "[[chunks=1 fail_after=1]]", (
+    _, heard = await failure(make(name), "[[burst]][[chunks=1 fail_after=1]]", (
         ProviderError if name == "ollama" else ProviderUnavailableError
     ))  # fmt: skip
     assert heard == ["Chunk 1 of 1."]
@@ -496,6 +496,18 @@ async def test_an_answer_that_breaks_off(make, name, fault):
 
 async def test_a_stream_that_ends_before_its_first_content(make):
     await failure(make(), "[[end_after=0]]", ProviderUnavailableError)
+
+
+async def test_nobody_is_followed_to_another_address(make, server):
+    await failure(make(), "[[redirect]]", ProviderError)
+    assert len(server.calls) == 1
+
+
+@every_server
+async def test_an_answer_in_one_write(make, name):
+    text, completion = await answer(make(name), "[[burst]][[chunks=9]][[text=Grüße an alle]]")
+    assert text == "Grüße an alle"
+    assert completion.usage is not None
 
 
 async def test_silence_before_the_first_content(make):
