@@ -10,12 +10,14 @@ from bench import (
     audit_log,
     cold_start,
     commands,
+    openai_stream,
     packages,
 )
 
 PARTS = {
     "cold_start": cold_start.measure,
     "packages": packages.measure,
+    "openai_stream": openai_stream.measure,
     "audit_ingest": audit_ingest.measure,
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,
