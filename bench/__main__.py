@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from bench import (
+    anthropic_stream,
     audit_cold,
     audit_hot,
     audit_ingest,
@@ -18,6 +19,7 @@ PARTS = {
     "cold_start": cold_start.measure,
     "packages": packages.measure,
     "openai_stream": openai_stream.measure,
+    "anthropic_stream": anthropic_stream.measure,
     "audit_ingest": audit_ingest.measure,
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,

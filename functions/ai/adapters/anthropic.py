@@ -49,7 +49,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Anthropic:
-    """`ports.ModelProvider` on Anthropic."""
+    """`ports.ModelProvider` on Anthropic; `transport` stands in for the network."""
 
     # A request that is broken off is billed for what was generated until then: "aborting the
     # connection ... immediately stops model processing and billing", and Anthropic is among those
@@ -63,18 +63,20 @@ class Anthropic:
         *,
         base_url: str = BASE_URL,
         default_max_tokens: int,
+        transport: httpx2.AsyncBaseTransport | None = None,
     ) -> None:
         self._patience = patience
         self._keys = keys
         self._base_url = base_url
         self._default_max_tokens = default_max_tokens
+        self._transport = transport
         self._client: AsyncAnthropic | None = None
         self._loading = asyncio.Lock()
 
     def load(self) -> None:
         """Imports the SDK and makes the client, which the first answer does otherwise."""
         if self._client is None:
-            self._client = _make_client(self._base_url)
+            self._client = _make_client(self._base_url, self._transport)
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         """See `ports.ModelProvider`."""
@@ -170,7 +172,7 @@ def _read(reader: SseReader, answer: Answer, piece: bytes) -> tuple[list[str], A
     return texts, None
 
 
-def _make_client(base_url: str) -> AsyncAnthropic:
+def _make_client(base_url: str, transport: httpx2.AsyncBaseTransport | None) -> AsyncAnthropic:
     from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient  # noqa: PLC0415
     from httpx2 import Limits, Timeout  # noqa: PLC0415
 
@@ -179,6 +181,8 @@ def _make_client(base_url: str) -> AsyncAnthropic:
         logging.getLogger(name).setLevel(logging.WARNING)
     # The event loop's timers are the rule for reading.
     timeout = Timeout(None, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS)
+    # To the SDK None would be one, too, and its socket options would be left out.
+    stand_in: dict[str, Any] = {"transport": transport} if transport else {}
     return AsyncAnthropic(
         # Copies of the client have the key.
         api_key="none",
@@ -192,6 +196,7 @@ def _make_client(base_url: str) -> AsyncAnthropic:
             limits=Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS),
             follow_redirects=False,
             event_hooks={"request": [_note_connecting]},
+            **stand_in,
         ),
         open_telemetry=False,
     )
