@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from bench import (
+    ai_money,
     audit_cold,
     audit_hot,
     audit_ingest,
@@ -16,6 +17,7 @@ from bench import (
 PARTS = {
     "cold_start": cold_start.measure,
     "packages": packages.measure,
+    "ai_money": ai_money.measure,
     "audit_ingest": audit_ingest.measure,
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,
