@@ -4,6 +4,7 @@ import argparse
 import sys
 
 from bench import (
+    ai_money,
     anthropic_stream,
     audit_cold,
     audit_hot,
@@ -20,6 +21,7 @@ PARTS = {
     "packages": packages.measure,
     "openai_stream": openai_stream.measure,
     "anthropic_stream": anthropic_stream.measure,
+    "ai_money": ai_money.measure,
     "audit_ingest": audit_ingest.measure,
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,
