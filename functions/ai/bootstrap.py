@@ -9,23 +9,31 @@ from typing import TYPE_CHECKING
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
+from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
 from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention
+from functions.ai.domain.asking import Asker
 from functions.ai.domain.audit import Operations
+from functions.ai.domain.billing import Billing
+from functions.ai.domain.budget_guard import BudgetGuard
+from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
 from functions.ai.domain.job_ports import Deliveries
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
+from functions.ai.domain.money_ports import BudgetStore, UsageStore
 from functions.ai.domain.ports import ModelProvider, SessionStore, TurnStore
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import Stores, TurnStarter
 from functions.ai.domain.turns import Priority
+from functions.ai.domain.usage_service import UsageService
 from functions.ai.settings import (
     ApiSettings,
     AuditSettings,
@@ -54,6 +62,8 @@ FIRST_IDS_ABOVE = 1_000_000
 
 EVENT_RETENTION_SECONDS = 24 * 3600
 """How long a turn's events can be followed from any place."""
+PROVIDERS = frozenset({"bedrock"})
+"""Names of the providers that this deployment calls."""
 
 PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
@@ -71,6 +81,8 @@ class Storage:
     records: RecordStore
     counter: Counter
     outbox: Outbox
+    usage: UsageStore
+    budgets: BudgetStore
     close: Callable[[], None]
 
 
@@ -127,20 +139,25 @@ def audit_from_environment() -> AuditSender:
 def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -> Api:
     """The buffered function's dependencies over any storage."""
     parts = _Parts.of(settings, storage, clock)
+    operations = _operations(storage, clock)
     jobs = JobService(
         parts.starter,
         storage.turns,
         parts.turns,
         _idempotency(settings, storage, clock),
-        _operations(storage, clock),
+        operations,
     )
     return Api(
-        settings.powertools_service_name,
-        parts.catalogue,
-        parts.sessions,
-        parts.turns,
-        jobs,
-        storage.sessions,
+        service_name=settings.powertools_service_name,
+        catalogue=parts.catalogue,
+        active_providers=PROVIDERS,
+        sessions=parts.sessions,
+        turns=parts.turns,
+        jobs=jobs,
+        store=storage.sessions,
+        clock=clock,
+        usage=UsageService(storage.usage, operations),
+        budgets=BudgetService(storage.budgets, storage.usage, clock, operations),
     )
 
 
@@ -155,7 +172,7 @@ def build_stream(
     chat = ChatService(
         parts.starter,
         parts.turns,
-        TurnRunner(storage.turns, parts.sessions, providers, clock),
+        _runner(parts, storage, providers, clock),
         _idempotency(settings, storage, clock),
     )
 
@@ -176,7 +193,7 @@ def build_worker(
 ) -> Worker:
     """The worker's dependencies over any storage, providers (by name) and queues."""
     parts = _Parts.of(settings, storage, clock)
-    runner = TurnRunner(storage.turns, parts.sessions, providers, clock)
+    runner = _runner(parts, storage, providers, clock)
     return Worker(
         JobWorker(
             storage.turns,
@@ -197,12 +214,14 @@ def dynamodb_storage(
     table = DynamoTable(settings.table_name, make)
     retention = Retention(settings.turn_retention_days * _DAY_SECONDS, EVENT_RETENTION_SECONDS)
     return Storage(
-        DynamoSessions(table),
-        DynamoTurns(table, retention),
-        DynamoRecords(table),
-        DynamoCounter(table, FIRST_IDS_ABOVE),
-        DynamoOutbox(table, PRODUCER),
-        table.close,
+        sessions=DynamoSessions(table),
+        turns=DynamoTurns(table, retention),
+        records=DynamoRecords(table),
+        counter=DynamoCounter(table, FIRST_IDS_ABOVE),
+        outbox=DynamoOutbox(table, PRODUCER),
+        usage=DynamoUsage(table),
+        budgets=DynamoBudgets(table),
+        close=table.close,
     )
 
 
@@ -250,6 +269,14 @@ class _Parts:
             _operations(storage, clock),
         )
         return cls(catalogue, sessions, turns, starter)
+
+
+def _runner(
+    parts: _Parts, storage: Storage, providers: Mapping[str, ModelProvider], clock: Clock
+) -> TurnRunner:
+    billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), parts.catalogue)
+    asker = Asker(providers, billing, clock)
+    return TurnRunner(storage.turns, parts.sessions, asker, billing, clock)
 
 
 def _sessions(

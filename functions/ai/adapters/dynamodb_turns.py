@@ -10,7 +10,7 @@
 | add events             | PutItem, four a second at most                                       |
 | events behind a place  | Query on pk, sk above the place, consistent                          |
 | cancel a turn          | UpdateItem, if it runs                                               |
-| queue a turn again     | TransactWriteItems: turn, events                                     |
+| queue a turn again     | TransactWriteItems: turn, events, usage, budgets                     |
 | end a turn             | TransactWriteItems: session (its place free), answer, turn, events   |
 | bill an ended turn     | TransactWriteItems: turn, answer                                     |
 """
@@ -27,6 +27,8 @@ from typing import Never
 from functions.ai.adapters import keys
 from functions.ai.adapters.contention import pause
 from functions.ai.adapters.dynamodb import NEW, VISIBLE
+from functions.ai.adapters.dynamodb_budgets import settlement_writes
+from functions.ai.adapters.dynamodb_usage import usage_writes
 from functions.ai.adapters.session_items import message_item, place, session_from, session_item
 from functions.ai.adapters.turn_items import (
     Retention,
@@ -37,6 +39,7 @@ from functions.ai.adapters.turn_items import (
 )
 from functions.ai.domain.errors import (
     ClaimLostError,
+    HoldsExpiredError,
     SessionBusyError,
     SessionNotActiveError,
     SessionNotFoundError,
@@ -196,7 +199,9 @@ class DynamoTurns:
         except ConditionFailedError as failure:
             return turn_from(failure.item) if failure.item else None
 
-    async def postpone(self, turn: Turn, later: Turn, events: Sequence[Numbered]) -> bool:
+    async def postpone(
+        self, turn: Turn, later: Turn, events: Sequence[Numbered], bill: Bill
+    ) -> bool:
         """See `ports.TurnStore`."""
         mine = _mine(turn)
         unless_cancelled = replace(
@@ -204,9 +209,11 @@ class DynamoTurns:
             condition=f"{mine.condition} AND cancelling = :no",
             values={**(mine.values or {}), ":no": False},
         )
+        money = bill_writes(bill)
         try:
             await self._table.transact(
                 [
+                    *money,
                     Put(turn_item(later, self._retention), unless_cancelled),
                     *(
                         Put(item, _newest(turn))
@@ -214,7 +221,8 @@ class DynamoTurns:
                     ),
                 ]
             )
-        except TransactionRefusedError:
+        except TransactionRefusedError as refused:
+            _behind(refused, len(money))
             found = await self.get(turn.turn_id)
             if found and (found.attempt, found.status) == (turn.attempt, turn.status):
                 return False
@@ -229,10 +237,13 @@ class DynamoTurns:
         for attempt in itertools.count():
             message = _answer(turn, sequence, ending.draft)
             ended = _ended(turn, ending, message)
+            bill = bill_writes(ending.bill)
             try:
-                await self._table.transact(self._end(turn, ended, ending, message), attempts=1)
+                await self._table.transact(
+                    [*bill, *self._end(turn, ended, ending, message)], attempts=1
+                )
             except TransactionRefusedError as refused:
-                sequence = _next_place(refused, turn)
+                sequence = _next_place(_behind(refused, len(bill)), turn)
             except WriteConflictError:
                 pass
             else:
@@ -244,7 +255,8 @@ class DynamoTurns:
     async def account(self, turn: Turn, bill: Bill) -> Turn:
         """See `ports.TurnStore`."""
         billed = _billed(turn, bill)
-        writes: list[Write] = [Put(turn_item(billed, self._retention), _mine(turn))]
+        money = bill_writes(bill)
+        writes: list[Write] = [*money, Put(turn_item(billed, self._retention), _mine(turn))]
         if turn.answer is not None:
             writes.append(
                 Update(
@@ -261,7 +273,8 @@ class DynamoTurns:
             )
         try:
             await self._table.transact(writes)
-        except TransactionRefusedError:
+        except TransactionRefusedError as refused:
+            _behind(refused, len(money))
             raise TurnLostError from None
         return billed
 
@@ -289,6 +302,14 @@ class DynamoTurns:
                 for item in event_items(turn, ending.events, self._retention)
             ),
         ]
+
+
+def bill_writes(bill: Bill | None) -> list[Write]:
+    """What the end of an attempt changes in usage and budgets."""
+    if bill is None:
+        return []
+    charges = [write for charge in bill.charges for write in usage_writes(charge)]
+    return [*charges, *(settlement_writes(bill.settlement) if bill.settlement else ())]
 
 
 def _now() -> float:
@@ -349,6 +370,16 @@ def _free(item: Item | None, turn: Turn) -> Session:
     if session.turn_id is not None and session.turn_id != turn.turn_id:
         raise SessionOccupiedError(session.turn_id)
     return session
+
+
+def _behind(refused: TransactionRefusedError, bill: int) -> TransactionRefusedError:
+    """The refusal of what comes behind the bill; raises where it is the bill that was refused."""
+    failed = frozenset(n - bill for n in refused.failed if n >= bill)
+    if not failed:
+        raise HoldsExpiredError from None
+    return TransactionRefusedError(
+        failed, {n - bill: item for n, item in refused.items.items() if n >= bill}
+    )
 
 
 def _next_place(refused: TransactionRefusedError, turn: Turn) -> int:
@@ -415,4 +446,10 @@ def _ended(turn: Turn, ending: Ending, message: Message | None) -> Turn:
 
 
 def _billed(turn: Turn, bill: Bill) -> Turn:
-    return replace(turn, usage=bill.usage, cost=bill.cost, delivered_tokens=bill.delivered_tokens)
+    return replace(
+        turn,
+        usage=bill.usage,
+        usage_estimated=bill.estimated,
+        cost=bill.cost,
+        delivered_tokens=bill.delivered_tokens,
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from functions.ai.domain.asking import Work
 from functions.ai.domain.audit import Action
 from functions.ai.domain.channel import Channel, Listening
-from functions.ai.domain.runner import TurnRunner, Work
+from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import ChatCommand, TurnStarter
 from servicekit.idempotency import Claim, Idempotency, Reference, Request

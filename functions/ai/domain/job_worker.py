@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
+from functions.ai.domain.asking import Work
 from functions.ai.domain.channel import Channel
 from functions.ai.domain.errors import (
     QueueUnavailableError,
@@ -19,7 +20,7 @@ from functions.ai.domain.errors import (
 )
 from functions.ai.domain.job_ports import Deliveries, Delivery
 from functions.ai.domain.ports import TurnStore
-from functions.ai.domain.runner import PASSING, TurnRunner, Work
+from functions.ai.domain.runner import PASSING, TurnRunner
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import TurnStarter
 from functions.ai.domain.turns import LEASE_SECONDS, Outcome, Turn

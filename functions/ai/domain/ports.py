@@ -120,22 +120,27 @@ class TurnStore(Protocol):
     async def cancel(self, turn_id: str, at: datetime) -> Turn | None:
         """Asks a running turn to stop; others stay as they are. Returns the turn, or None."""
 
-    async def postpone(self, turn: Turn, later: Turn, events: Sequence[Numbered]) -> bool:
+    async def postpone(
+        self, turn: Turn, later: Turn, events: Sequence[Numbered], bill: Bill
+    ) -> bool:
         """Puts the queued `later` in the place of the attempt, which keeps the session, and stores
-        its last `events`. False when the attempt is asked to stop.
+        its last `events` and what it cost. False when the attempt is asked to stop.
 
-        Raises `TurnLostError` when it is not the attempt's own any more.
+        Raises `TurnLostError` when it is not the attempt's own any more, and `HoldsExpiredError`.
         """
 
     async def conclude(self, turn: Turn, ending: Ending) -> tuple[Turn, Message | None]:
         """Ends the attempt, and lets go of the session.
 
-        Raises `TurnLostError` when it is not the attempt's own any more, `SessionNotFoundError` and
-        `SessionBusyError`.
+        Raises `TurnLostError` when it is not the attempt's own any more, `HoldsExpiredError` when
+        its bill's settlement does not hold any more, `SessionNotFoundError` and `SessionBusyError`.
         """
 
     async def account(self, turn: Turn, bill: Bill) -> Turn:
-        """Adds the bill of an ended turn that was concluded without. Raises `TurnLostError`."""
+        """Adds the bill of an ended turn that was concluded without.
+
+        Raises `TurnLostError` and `HoldsExpiredError`.
+        """
 
 
 class ModelProvider(Protocol):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
+from functions.ai.domain.asking import Work
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.errors import (
@@ -16,7 +17,6 @@ from functions.ai.domain.errors import (
 )
 from functions.ai.domain.models import Draft, Message, Session
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
-from functions.ai.domain.runner import Work
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turns import Job, Turn, lease_from
@@ -271,8 +271,8 @@ class TurnStarter:
         return Work(again, model, history.messages)
 
     def _model(self, command: ChatCommand, session: Session) -> Model:
-        return self._catalogue.find(
-            command.provider or session.provider, command.model or session.model
+        return self._catalogue.for_session(
+            command.provider, command.model, session.provider, session.model
         )
 
     async def _read(self, history: _History, session: Session, up_to: int) -> None:
