@@ -56,7 +56,7 @@ class Service:
 AI = Service(
     name="ai",
     locks=("functions/ai/requirements.txt",),
-    entrypoints=("api", "audit", "stream"),
+    entrypoints=("api", "audit", "dispatch", "stream", "worker"),
     environment={
         **_EVERY_FUNCTION,
         "POWERTOOLS_SERVICE_NAME": "ai-service",
@@ -65,6 +65,11 @@ AI = Service(
         "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
         "ADDITIONAL_MODELS": "",
         "IDEMPOTENCY_WINDOW_SECONDS": "86400",
+        "TURN_RETENTION_DAYS": "30",
+        "HIGH_QUEUE_URL": "http://bench/high",
+        "NORMAL_QUEUE_URL": "http://bench/normal",
+        "MAX_RECEIVES": "5",
+        "EVENT_BUS": "bench",
         "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
         "MODEL_IDLE_TIMEOUT_SECONDS": "60",
     },

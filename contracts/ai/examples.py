@@ -215,7 +215,8 @@ JOB_QUEUED: dict[str, Any] = {"job_id": TURN_ID, "status": "queued", "session_id
 JOB_RESULT: dict[str, Any] = {
     "turn_id": TURN_ID,
     "message_id": 1003,
-    "usage": {"input": 44, "output": 14, "cache_read": 0, "cache_write": 0, "reasoning": 0},
+    "usage": TURN["usage"],
+    "usage_estimated": False,
     "delivered_tokens": None,
     "cost": "0.000006",
     "stop": "end",

@@ -12,8 +12,12 @@ def of_audit(templates):
 
 
 def mapping(templates):
-    (found,) = templates.resources("AWS::Lambda::EventSourceMapping", "ai").values()
-    return found["Properties"]
+    (found,) = [
+        resource["Properties"]
+        for name, resource in templates.resources("AWS::Lambda::EventSourceMapping", "ai").items()
+        if name.startswith("Audit")
+    ]
+    return found
 
 
 def test_only_what_is_written_to_the_outbox_calls_the_function(templates):
@@ -62,7 +66,8 @@ def test_the_function_calls_one_route_of_the_audit_sink(templates):
 def test_records_that_wait_raise_an_alarm(templates):
     alarms = {
         alarm["Properties"]["MetricName"]: alarm["Properties"]
-        for alarm in templates.resources("AWS::CloudWatch::Alarm", "ai").values()
+        for name, alarm in templates.resources("AWS::CloudWatch::Alarm", "ai").items()
+        if name.startswith("Audit")
     }
     assert set(alarms) == {"AuditOutboxOldestSeconds", "AuditOutboxRefused"}
     # A sweep that does not run says nothing.
@@ -71,8 +76,7 @@ def test_records_that_wait_raise_an_alarm(templates):
 
 def test_nobody_else_removes_audit_records(templates):
     for role, statement in statements(templates):
-        if role.endswith(("-ai-api", "-ai-stream")) and "dynamodb:DeleteItem" in as_list(
-            statement["Action"]
-        ):
+        conversing = role.endswith(("-ai-api", "-ai-stream", "-ai-worker"))
+        if conversing and "dynamodb:DeleteItem" in as_list(statement["Action"]):
             keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
             assert as_list(keys) in (["SESSION#*"], ["BUDGET#*"])

@@ -14,6 +14,8 @@ SETTINGS = {
     "ai-api": ("functions.ai.settings", "ApiSettings"),
     "ai-stream": ("functions.ai.settings", "StreamSettings"),
     "ai-audit": ("functions.ai.settings", "AuditSettings"),
+    "ai-worker": ("functions.ai.settings", "WorkerSettings"),
+    "ai-dispatch": ("functions.ai.settings", "DispatchSettings"),
     "ai-request-context": None,
     **{
         f"audit-{name}": ("functions.audit.settings", model)
@@ -102,8 +104,9 @@ def test_the_streamed_function_runs_behind_the_pinned_adapter(prod):
 
 def test_an_answer_ends_before_the_function_does(templates):
     """Time to store what is there and to end the stream."""
-    _, function = functions(templates)["ai-stream"]
-    assert function["Timeout"] >= MAX_ANSWER_SECONDS + 30
+    for name in ("ai-stream", "ai-worker"):
+        _, function = functions(templates)[name]
+        assert function["Timeout"] >= MAX_ANSWER_SECONDS + 30
 
 
 def test_the_adapter_comes_from_each_partitions_own_account():

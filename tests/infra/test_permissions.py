@@ -93,6 +93,13 @@ ALLOWED = {
     | TRACES
     | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"},
     "ai-request-context": LOGS | TRACES,
+    "ai-worker": TABLE
+    | LOGS
+    | TRACES
+    | QUEUE
+    | dynamodb("BatchGetItem", "DeleteItem")
+    | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"},
+    "ai-dispatch": {"sqs:SendMessage", "events:PutEvents"} | STREAM | FAILURES | LOGS | TRACES,
     **AUDIT,
     "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
     | {"dynamodb:BatchWriteItem", "execute-api:Invoke", "ssm:GetParameter"}
@@ -158,6 +165,7 @@ def test_actions_are_explicit_and_listed(templates):
         assert actions <= ALLOWED[short], (role, actions - ALLOWED[short])
         seen.setdefault(short, set()).update(actions)
     assert {"ai-api", "ai-stream"} <= set(seen)
+    assert seen["ai-dispatch"] == ALLOWED["ai-dispatch"]
     for short, allowed in AUDIT.items():
         assert seen[short] == allowed, short
 

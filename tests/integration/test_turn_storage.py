@@ -19,11 +19,13 @@ from functions.ai.domain.turns import (
     Bill,
     Ending,
     Failure,
+    Job,
     Numbered,
     RestartEvent,
     TextEvent,
     Turn,
 )
+from functions.ai.domain.usage import Charge, UsageFilter
 from servicekit.idempotency import Claim, ClaimUpdate, Record
 
 pytestmark = pytest.mark.anyio
@@ -309,3 +311,85 @@ async def test_what_a_cancelled_turn_cost_comes_later(storage):
     assert (billed.usage, billed.cost, billed.delivered_tokens) == (Usage(10, 40), "0.2", 20)
     kept = (await read(storage))[1].draft
     assert (kept.tokens_used, kept.cost, kept.content) == (50, "0.2", "Hello")
+
+
+JOB = Job("high", "r-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+
+
+async def test_a_job_waits_and_holds_its_session(storage):
+    mine = await begun(storage, status="queued", lease_expires_at=0, job=JOB)
+    assert await storage.turns.get("t1") == mine
+    with pytest.raises(SessionOccupiedError):
+        await storage.turns.begin(
+            await storage.sessions.get("s1"), [question("t2")], turn("t2"), None, new=False
+        )
+    # Nobody is there who could be asked to stop.
+    assert await storage.turns.cancel("t1", LATER) == mine
+
+
+async def test_a_waiting_job_is_begun_by_one(storage):
+    mine = await begun(storage, status="queued", lease_expires_at=0, job=JOB)
+    taken = replace(mine, status="running", updated_at=LATER, lease_expires_at=200)
+    results = await asyncio.gather(
+        *(storage.turns.retry(mine, taken) for _ in range(4)), return_exceptions=True
+    )
+    assert results.count(None) == 1
+    assert [type(r) for r in results].count(TurnLostError) == 3
+    assert await storage.turns.get("t1") == taken
+
+
+async def test_a_waiting_job_ends_without_having_run(storage):
+    mine = await begun(storage, status="queued", lease_expires_at=0, job=JOB)
+    ended, message = await storage.turns.conclude(mine, Ending("cancelled", LATER, 0))
+    assert (ended.status, ended.job, message) == ("cancelled", JOB, None)
+    assert (await storage.sessions.get("s1")).turn_id is None
+    with pytest.raises(TurnLostError):
+        await storage.turns.retry(mine, replace(mine, status="running"))
+
+
+async def test_an_attempt_whose_owner_came_back_is_not_taken(storage):
+    mine = await begun(storage, job=JOB)
+    await storage.turns.watch(mine, 500)
+    with pytest.raises(TurnLostError):
+        await storage.turns.retry(mine, mine.again(LATER, status="running", lease_expires_at=900))
+    current = await storage.turns.get("t1")
+    await storage.turns.retry(current, current.again(LATER, status="running", lease_expires_at=900))
+    assert await storage.turns.watch(mine, None) == "lost"
+
+
+async def test_a_job_goes_back_into_its_queue_with_its_session_and_its_events(storage):
+    mine = await begun(storage, job=JOB)
+    await storage.turns.add_events(mine, texts(1, "Ha"))
+    later = replace(mine, last_event=2).again(LATER, status="queued")
+    assert await storage.turns.postpone(mine, later, texts(2, "lf"), Bill())
+    assert await storage.turns.get("t1") == later
+    assert (later.status, later.attempt, later.first_event, later.job) == ("queued", 2, 4, JOB)
+    assert list(await storage.turns.events("t1", 0)) == texts(1, "Ha", "lf")
+    assert (await storage.sessions.get("s1")).turn_id == "t1"
+    assert len(await read(storage)) == 1
+    for late in (
+        storage.turns.postpone(mine, later, (), Bill()),
+        storage.turns.conclude(mine, Ending("completed", LATER, 2, answer())),
+    ):
+        with pytest.raises(TurnLostError):
+            await late
+
+
+async def test_a_job_that_is_to_stop_does_not_go_back(storage):
+    mine = await begun(storage, job=JOB)
+    await storage.turns.cancel("t1", LATER)
+    later = mine.again(LATER, status="queued")
+    assert not await storage.turns.postpone(mine, later, texts(1, "a"), Bill())
+    assert (await storage.turns.get("t1")).status == "running"
+    assert list(await storage.turns.events("t1", 0)) == []
+
+
+async def test_what_an_attempt_cost_that_goes_back_is_written_down(storage):
+    mine = await begun(storage, job=JOB)
+    charged = Charge("t1", 1, "s1", 7, 3, "bedrock", "m", Usage(10, 5), 1_000, "2026-11-01", NOW)
+    bill = Bill(charged.usage, "0.000000001", charges=(charged,))
+    later = mine.again(LATER, status="queued")
+    assert await storage.turns.postpone(mine, later, (), bill)
+    wanted = UsageFilter(7, None, NOW.date(), NOW.date())
+    (aggregate,) = [found async for found in storage.usage.aggregates(wanted)]
+    assert aggregate.cost == 1_000

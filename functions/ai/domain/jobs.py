@@ -88,6 +88,7 @@ def result(turn: Turn) -> dict[str, Any] | None:
         "turn_id": turn.turn_id,
         "message_id": turn.message_id,
         "usage": asdict(turn.usage) if turn.usage else None,
+        "usage_estimated": turn.usage_estimated,
         "delivered_tokens": turn.delivered_tokens,
         "cost": turn.cost,
         "stop": turn.stop,

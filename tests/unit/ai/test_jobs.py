@@ -69,7 +69,15 @@ async def test_a_done_job_tells_ids_and_usage_but_no_text(jobs):
     assert job["result"] == {
         "turn_id": job_id,
         "message_id": answer["id"],
-        "usage": {"input": 100, "output": 20, "cache_read": 0, "cache_write": 0, "reasoning": 0},
+        "usage": {
+            "input": 100,
+            "output": 20,
+            "cache_read": 0,
+            "cache_write": 0,
+            "cache_write_1h": 0,
+            "reasoning": 0,
+        },
+        "usage_estimated": False,
         "delivered_tokens": None,
         "cost": answer["cost"],
         "stop": "end",

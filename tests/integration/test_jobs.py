@@ -1,0 +1,285 @@
+"""From the table's stream to the queues and the bus, and back to the worker, against moto."""
+
+import importlib
+import json
+import logging
+import sys
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.session import get_session
+from moto import mock_aws
+
+from contracts.ai.events import AIJobQueued, AIJobUpdated
+from functions.ai.adapters import entries
+from functions.ai.adapters.eventbridge import EventBridgeJobEvents
+from functions.ai.adapters.job_changes import changes_from
+from functions.ai.adapters.sqs_jobs import SqsJobs
+from functions.ai.adapters.turn_items import Retention, turn_item
+from functions.ai.domain.errors import EventsUnavailableError, QueueUnavailableError
+from functions.ai.domain.inference import Usage
+from functions.ai.domain.job_ports import JobChange, JobMessage
+from functions.ai.domain.turns import Failure, Job, Turn
+from functions.ai.routes.job_queue import delivery_from
+from servicekit.dynamodb import to_attributes
+from tests.fakes.jobs import DISPATCH_ENVIRONMENT
+
+NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
+JOB = Job("normal", "r-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
+QUEUED = Turn("t1", "s1", 5, 7, 3, "bedrock", "m", 1, "queued", NOW, NOW, job=JOB)
+BUS = "santaclaude-local"
+
+
+def change(before: Turn | None, after: Turn, **fields: Any) -> dict[str, Any]:
+    """A record of the table's stream."""
+    images = {
+        name: to_attributes(turn_item(turn, Retention(60, 60)))
+        for name, turn in (("OldImage", before), ("NewImage", after))
+        if turn
+    }
+    keys = {name: images["NewImage"][name] for name in ("pk", "sk")}
+    return {
+        "eventName": "MODIFY" if before else "INSERT",
+        "dynamodb": {"Keys": keys, **images},
+        **fields,
+    }
+
+
+def test_changes_are_read_from_the_stream():
+    running = replace(QUEUED, status="running", lease_expires_at=100)
+    failed = replace(running, status="failed", failure=Failure("c", "t", 503))
+    records = [
+        change(None, QUEUED),
+        change(QUEUED, running),
+        # A lease that was renewed is no news, nor is a chat, nor what TTL removed.
+        change(running, replace(running, lease_expires_at=200)),
+        change(None, replace(QUEUED, job=None)),
+        {"eventName": "REMOVE", "dynamodb": {"Keys": {"sk": {"S": "TURN"}}}},
+        change(running, failed),
+    ]
+    assert changes_from(records) == [
+        JobChange(None, QUEUED),
+        JobChange("queued", running),
+        JobChange("running", failed),
+    ]
+
+
+@pytest.fixture
+def aws(monkeypatch):
+    for name, value in {
+        "AWS_ACCESS_KEY_ID": "test",
+        "AWS_SECRET_ACCESS_KEY": "test",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(entries, "_FIRST_PAUSE_SECONDS", 0)
+    with mock_aws():
+        yield get_session().create_client
+
+
+@pytest.fixture
+def urls(aws):
+    sqs = aws("sqs")
+    return {
+        priority: sqs.create_queue(QueueName=f"santaclaude-local-ai-jobs-{priority}")["QueueUrl"]
+        for priority in ("high", "normal")
+    }
+
+
+def received(aws, url: str, **options: Any) -> list[dict[str, Any]]:
+    """Messages as Lambda hands them on."""
+    answer = aws("sqs").receive_message(
+        QueueUrl=url, MaxNumberOfMessages=10, AttributeNames=["All"], **options
+    )
+    arn = f"arn:aws:sqs:us-east-1:123456789012:{url.rpartition('/')[2]}"
+    return [
+        {
+            "messageId": message["MessageId"],
+            "receiptHandle": message["ReceiptHandle"],
+            "body": message["Body"],
+            "attributes": message["Attributes"],
+            "eventSourceARN": arn,
+        }
+        for message in answer.get("Messages", [])
+    ]
+
+
+@pytest.fixture
+def told(aws):
+    """What arrives on the bus."""
+    events, sqs = aws("events"), aws("sqs")
+    events.create_event_bus(Name=BUS)
+    url = sqs.create_queue(QueueName="told")["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    events.put_rule(
+        Name="all", EventBusName=BUS, EventPattern=json.dumps({"source": ["santaclaude.ai"]})
+    )
+    events.put_targets(Rule="all", EventBusName=BUS, Targets=[{"Id": "1", "Arn": arn["QueueArn"]}])
+    return lambda: [json.loads(message["body"]) for message in received(aws, url)]
+
+
+@pytest.mark.anyio
+async def test_what_is_sent_is_what_the_worker_reads(aws, urls):
+    queues = SqsJobs(urls)
+    messages = [JobMessage(f"t{n}", "r", JOB.traceparent) for n in range(23)]
+    await queues.send("normal", messages)
+    await queues.send("high", [JobMessage("urgent")])
+    found = []
+    while batch := received(aws, urls["normal"]):
+        found += [delivery_from(record) for record in batch]
+    assert sorted(d.message.turn_id for d in found) == sorted(m.turn_id for m in messages)
+    assert {(d.receives, d.message.traceparent) for d in found} == {(1, JOB.traceparent)}
+    (urgent,) = received(aws, urls["high"])
+    assert json.loads(urgent["body"]) == {
+        "turn_id": "urgent",
+        "request_id": None,
+        "traceparent": None,
+    }
+
+
+@pytest.mark.anyio
+async def test_a_message_is_hidden_and_shown(aws, urls):
+    queues = SqsJobs(urls)
+    await queues.send("high", [JobMessage("t1")])
+    (record,) = received(aws, urls["high"], VisibilityTimeout=600)
+    await queues.hide(delivery_from(record), 0)
+    (again,) = received(aws, urls["high"])
+    assert delivery_from(again).receives == 2
+    # SQS takes twelve hours at most.
+    await queues.hide(delivery_from(again), 10**6)
+    assert received(aws, urls["high"]) == []
+
+
+class Refusing:
+    """An AWS client whose batches are refused in part, as often as `answers` say."""
+
+    def __init__(self, *answers: list[int]) -> None:
+        self.answers = list(answers)
+        self.calls: list[list[Any]] = []
+
+    def _refused(self, entries: list[Any]) -> list[int]:
+        self.calls.append(entries)
+        return self.answers.pop(0) if self.answers else []
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[Any]) -> Any:  # noqa: N803
+        refused = self._refused([json.loads(entry["MessageBody"])["turn_id"] for entry in Entries])
+        return {"Failed": [{"Id": Entries[n]["Id"], "Code": "InternalError"} for n in refused]}
+
+    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803
+        refused = self._refused([json.loads(entry["Detail"])["job_id"] for entry in Entries])
+        codes = {n: {"ErrorCode": "ThrottlingException"} for n in refused}
+        return {
+            "FailedEntryCount": len(refused),
+            "Entries": [codes.get(n, {"EventId": "e"}) for n in range(len(Entries))],
+        }
+
+
+@pytest.mark.anyio
+async def test_only_what_was_refused_is_sent_again(aws, urls):
+    client = Refusing([1, 2], [0])
+    await SqsJobs(urls, lambda: client).send("high", [JobMessage(t) for t in "abc"])
+    assert client.calls == [["a", "b", "c"], ["b", "c"], ["b"]]
+    bus = Refusing([2])
+    changes = [JobChange(None, replace(QUEUED, turn_id=t)) for t in "abc"]
+    await EventBridgeJobEvents(BUS, lambda: bus).publish(changes)
+    assert bus.calls == [["a", "b", "c"], ["c"]]
+
+
+@pytest.mark.anyio
+async def test_what_is_refused_for_good_raises(aws, urls):
+    client = Refusing(*[[0]] * entries.ATTEMPTS)
+    with pytest.raises(QueueUnavailableError):
+        await SqsJobs(urls, lambda: client).send("high", [JobMessage("a")])
+    bus = Refusing(*[[0]] * entries.ATTEMPTS)
+    with pytest.raises(EventsUnavailableError):
+        await EventBridgeJobEvents(BUS, lambda: bus).publish([JobChange(None, QUEUED)])
+
+
+@pytest.mark.anyio
+async def test_a_queue_and_a_bus_that_are_not_there_are_unavailable(aws, urls):
+    aws("sqs").delete_queue(QueueUrl=urls["high"])
+    with pytest.raises(QueueUnavailableError):
+        await SqsJobs(urls).send("high", [JobMessage("a")])
+
+    class Silent:
+        def put_events(self, **_: Any) -> Any:
+            from botocore.exceptions import EndpointConnectionError
+
+            raise EndpointConnectionError(endpoint_url="http://bus")
+
+    with pytest.raises(EventsUnavailableError):
+        await EventBridgeJobEvents(BUS, Silent).publish([JobChange(None, QUEUED)])
+
+
+@pytest.mark.anyio
+async def test_listeners_are_told_ids_and_usage(told):
+    completed = replace(
+        QUEUED,
+        status="completed",
+        message_id=9,
+        usage=Usage(10, 40),
+        cost="0.1",
+        stop="end",
+    )
+    failed = replace(QUEUED, status="failed", attempt=2, failure=Failure("c", "t", 503))
+    await EventBridgeJobEvents(BUS).publish(
+        [JobChange(None, QUEUED), JobChange("running", completed), JobChange("running", failed)]
+    )
+    found = {event["detail"]["event_id"]: event for event in told()}
+    assert {(e["source"], e["detail-type"]) for e in found.values()} == {
+        ("santaclaude.ai", "ai.job.queued"),
+        ("santaclaude.ai", "ai.job.updated"),
+    }
+    queued = AIJobQueued.model_validate(found["t1-1-queued"]["detail"])
+    assert (queued.priority, queued.project_id, queued.user_id) == ("normal", 7, 3)
+    assert (queued.request_id, queued.traceparent) == ("r-1", JOB.traceparent)
+    done = AIJobUpdated.model_validate(found["t1-1-completed"]["detail"])
+    assert (done.status, done.progress, done.error) == ("completed", 1.0, None)
+    assert done.result is not None
+    assert (done.result["message_id"], done.result["usage"]["output"]) == (9, 40)
+    over = AIJobUpdated.model_validate(found["t1-2-failed"]["detail"])
+    assert (over.status, over.error) == ("failed", "c")
+
+
+DISPATCH = "functions.ai.entrypoints.dispatch"
+
+
+@pytest.fixture
+def handler(aws, urls, told, monkeypatch):
+    environment = DISPATCH_ENVIRONMENT | {f"{p.upper()}_QUEUE_URL": urls[p] for p in urls}
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    module = importlib.import_module(DISPATCH)
+    yield module.handler
+    module._runner.close()
+    sys.modules.pop(DISPATCH, None)
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_a_new_job_becomes_a_message_and_an_event(aws, urls, told, handler):
+    urgent = replace(QUEUED, turn_id="t2", job=replace(JOB, priority="high"))
+    running = replace(QUEUED, status="running")
+    handler(
+        {"Records": [change(None, QUEUED), change(None, urgent), change(QUEUED, running)]}, None
+    )
+    (normal,) = received(aws, urls["normal"])
+    (high,) = received(aws, urls["high"])
+    assert json.loads(normal["body"]) == {
+        "turn_id": "t1",
+        "request_id": "r-1",
+        "traceparent": JOB.traceparent,
+    }
+    assert delivery_from(high).message.turn_id == "t2"
+    ids = {event["detail"]["event_id"] for event in told()}
+    assert ids == {"t1-1-queued", "t2-1-queued", "t1-1-running"}
+
+
+def test_what_could_not_be_sent_fails_the_batch(aws, urls, handler):
+    aws("sqs").delete_queue(QueueUrl=urls["normal"])
+    with pytest.raises(QueueUnavailableError):
+        handler({"Records": [change(None, QUEUED)]}, None)
