@@ -45,15 +45,15 @@ def test_all_but_health_are_signed(templates, service):
         assert method["AuthorizationType"] == expected, path
 
 
-def test_chats_stream_from_the_streaming_function_for_up_to_15_minutes(prod):
+def test_what_waits_for_a_model_streams_from_the_streaming_function_for_up_to_15_minutes(prod):
     streamed = {
-        path
+        path: method["Integration"]
         for (_, path), method in methods(prod).items()
         if method["Integration"].get("ResponseTransferMode") == "STREAM"
     }
-    assert streamed == {"/api/v1/chat", "/api/v1/chat/stream"}
-    for path in streamed:
-        integration = methods(prod)["POST", path]["Integration"]
+    paths = {"/api/v1/chat", "/api/v1/chat/stream", "/api/v1/turns/{turn_id}/events"}
+    assert set(streamed) == paths
+    for integration in streamed.values():
         assert integration["TimeoutInMillis"] == 15 * 60 * 1000
         uri = json.dumps(integration["Uri"])
         assert "2021-11-15" in uri

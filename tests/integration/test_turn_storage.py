@@ -392,4 +392,4 @@ async def test_what_an_attempt_cost_that_goes_back_is_written_down(storage):
     assert await storage.turns.postpone(mine, later, (), bill)
     wanted = UsageFilter(7, None, NOW.date(), NOW.date())
     (aggregate,) = [found async for found in storage.usage.aggregates(wanted)]
-    assert aggregate.cost == 1_000
+    assert (aggregate.tally.calls, aggregate.tally.cost) == (1, 1_000)

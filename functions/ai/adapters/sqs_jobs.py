@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 2
 _READ_SECONDS = 5
-_MAX_HIDDEN_SECONDS = 12 * 3600
 _logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -47,11 +46,10 @@ class SqsJobs:
         """See `job_ports.Deliveries`."""
         # Messages name their queue by its ARN, which ends as its URL does.
         (url,) = (u for u in self._urls.values() if u.rpartition("/")[2] == delivery.queue)
-        hidden = min(seconds, _MAX_HIDDEN_SECONDS)
 
         def change() -> None:
             self._client.get().change_message_visibility(
-                QueueUrl=url, ReceiptHandle=delivery.receipt, VisibilityTimeout=hidden
+                QueueUrl=url, ReceiptHandle=delivery.receipt, VisibilityTimeout=seconds
             )
 
         await asyncio.to_thread(_guarded, change)
