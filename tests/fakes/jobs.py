@@ -41,7 +41,7 @@ class MemoryQueues:
 
     async def hide(self, delivery: Delivery, seconds: int) -> None:
         self._fail()
-        self.hidden.append((delivery.message.turn_id, seconds))
+        self.hidden.append((delivery.receipt.removeprefix("r-"), seconds))
 
     def _fail(self) -> None:
         if self.failure is not None:

@@ -20,9 +20,8 @@ class JobMessage:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message as a queue gave it: `receives` counts how often, this time included."""
+    """Under what a queue gave a message: `receives` counts how often, this time included."""
 
-    message: JobMessage
     queue: str
     receipt: str
     receives: int

@@ -18,7 +18,7 @@ from functions.ai.domain.errors import (
     TurnCancelledError,
     TurnLostError,
 )
-from functions.ai.domain.job_ports import Deliveries, Delivery
+from functions.ai.domain.job_ports import Deliveries, Delivery, JobMessage
 from functions.ai.domain.ports import TurnStore
 from functions.ai.domain.runner import PASSING, TurnRunner
 from functions.ai.domain.turn_service import TurnService
@@ -70,13 +70,13 @@ class JobWorker:
         self._max_receives = max_receives
         self._jitter = jitter
 
-    async def work(self, delivery: Delivery) -> None:
+    async def work(self, message: JobMessage, delivery: Delivery) -> None:
         """Returns when nothing is left to do. Raises `JobUnfinishedError`, and an `AppError` of the
-        store.
+        store: then `put_back` says when the message comes again.
         """
-        turn = await self._store.get(delivery.message.turn_id)
+        turn = await self._store.get(message.turn_id)
         if turn is None or _is_over(turn):
-            _logger.info("no job to do", extra={"turn_id": delivery.message.turn_id})
+            _logger.info("no job to do", extra={"turn_id": message.turn_id})
             return
         if not turn.ended and not turn.idle(self._clock()):
             # Another worker has it. By when the message comes again that one is through or gone.
@@ -85,6 +85,10 @@ class JobWorker:
             outcome = await self._see_through(turn, last=delivery.receives >= self._max_receives)
         if outcome is not None:
             await self._settle(delivery, outcome)
+
+    async def put_back(self, delivery: Delivery) -> None:
+        """Has a message come again that could not be worked on."""
+        await self._hide(delivery, self._pause(delivery.receives, None))
 
     async def _see_through(self, turn: Turn, *, last: bool) -> Outcome | None:
         """How the attempt ended; None where there was none to make."""
@@ -156,7 +160,7 @@ class JobWorker:
             await self._deliveries.hide(delivery, seconds)
         except QueueUnavailableError:
             # It comes when the queue thinks fit: the turn's state tells what is to be done then.
-            _logger.warning("message not hidden", extra={"turn_id": delivery.message.turn_id})
+            _logger.warning("message not hidden", extra={"queue": delivery.queue})
 
 
 def _is_over(turn: Turn) -> bool:

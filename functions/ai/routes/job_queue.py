@@ -24,25 +24,30 @@ async def work(worker: Worker, record: Mapping[str, Any]) -> None:
     """Works on one message, as part of the request that made its job. Raises whatever failed: then
     the message comes again.
     """
+    delivery = delivery_from(record)
     try:
-        delivery = delivery_from(record)
-        message = delivery.message
+        message = message_from(record)
         request_id = choose_request_id(message.request_id, None)
         enter_context(RequestContext(request_id, continue_trace(message.traceparent)))
-        await worker.service.work(delivery)
+        await worker.service.work(message, delivery)
     except JobUnfinishedError:
         raise
     except Exception:
         _logger.exception("message not done", extra={"message_id": record.get("messageId")})
+        await worker.service.put_back(delivery)
         raise
 
 
 def delivery_from(record: Mapping[str, Any]) -> Delivery:
-    """The job's message. Raises `ValueError`, `TypeError` or `KeyError` on any other."""
-    body = json.loads(record["body"])
+    """Under what the message came."""
     return Delivery(
-        JobMessage(str(body["turn_id"]), body.get("request_id"), body.get("traceparent")),
         queue=str(record["eventSourceARN"]).rpartition(":")[2],
         receipt=str(record["receiptHandle"]),
         receives=int(record["attributes"]["ApproximateReceiveCount"]),
     )
+
+
+def message_from(record: Mapping[str, Any]) -> JobMessage:
+    """The job's message. Raises `ValueError`, `TypeError` or `KeyError` on any other."""
+    body = json.loads(record["body"])
+    return JobMessage(str(body["turn_id"]), body.get("request_id"), body.get("traceparent"))

@@ -435,6 +435,7 @@ async def test_a_store_that_does_not_answer_has_the_message_come_again(jobs):
     jobs.memory.sessions.failure = StoreUnavailableError()
     with pytest.raises(StoreUnavailableError):
         await work(jobs, job_id)
+    assert jobs.queues.hidden[-1][1] <= job_worker.FIRST_PAUSE_SECONDS
     jobs.memory.sessions.failure = None
     await work(jobs, job_id, receives=2)
     assert (await jobs.job(job_id))["status"] == "completed"
@@ -464,6 +465,9 @@ async def test_an_answer_that_could_not_be_stored_is_asked_for_again(jobs):
 async def test_what_is_no_message_goes_back_until_it_is_a_dead_letter(jobs, body):
     with pytest.raises((ValueError, TypeError, KeyError)):
         await job_queue.work(jobs.worker, record("x", body=body))
+    ((receipt, seconds),) = jobs.queues.hidden
+    assert receipt == "x"
+    assert seconds <= job_worker.FIRST_PAUSE_SECONDS
 
 
 @pytest.mark.anyio
