@@ -1,0 +1,161 @@
+"""Jobs through the deployed stream, queues and worker."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+
+import pytest
+
+from tests.e2e.conftest import chat_request, eventually, problem, processes
+
+WORKER = "ministack-lambda-santaclaude-local-ai-worker"
+ENDED = ("completed", "failed", "cancelled")
+
+
+def job_request(session: dict, message: str, **fields) -> dict:
+    return chat_request(session, message, **fields)
+
+
+def create(ai, session: dict, message: str, **fields) -> str:
+    response = ai.post("/api/v1/jobs", json=job_request(session, message, **fields))
+    assert response.status_code == 202, response.text
+    assert response.json()["status"] == "queued"
+    return response.json()["job_id"]
+
+
+def job_of(ai, job_id: str) -> dict:
+    response = ai.get(f"/api/v1/jobs/{job_id}")
+    assert response.status_code == 200, response.text
+    return response.json()
+
+
+def ended(ai, job_id: str, seconds: float = 60.0) -> dict:
+    def check():
+        job = job_of(ai, job_id)
+        return job if job["status"] in ENDED else None
+
+    return eventually(check, seconds)
+
+
+def contents(ai, session: dict) -> list[tuple[str, str]]:
+    messages = ai.get(f"/api/v1/sessions/{session['session_id']}").json()["messages"]
+    return [(message["role"], message["content"]) for message in messages]
+
+
+def queue_url(cloud, name: str) -> str:
+    return cloud.client("sqs").get_queue_url(QueueName=f"santaclaude-local-ai-{name}")["QueueUrl"]
+
+
+@pytest.fixture(scope="module")
+def poison(cloud) -> str:
+    """A message that no worker can read; it is on its way to the dead letters meanwhile."""
+    body = "no message of a job"
+    url = queue_url(cloud, "jobs-normal")
+    cloud.client("sqs").send_message(QueueUrl=url, MessageBody=body)
+    return body
+
+
+@pytest.fixture
+def told(cloud) -> Iterator:
+    """The events of jobs that arrive on the environment's bus."""
+    events, sqs = cloud.client("events"), cloud.client("sqs")
+    bus, name = "santaclaude-local", "e2e-jobs"
+    url = sqs.create_queue(QueueName=name)["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    pattern = json.dumps({"source": ["santaclaude.ai"]})
+    events.put_rule(Name=name, EventBusName=bus, EventPattern=pattern)
+    targets = [{"Id": "queue", "Arn": arn["QueueArn"]}]
+    events.put_targets(Rule=name, EventBusName=bus, Targets=targets)
+    found: list[dict] = []
+
+    def of(job_id: str) -> list[dict]:
+        received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
+        for message in received:
+            found.append(json.loads(message["Body"]))
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        return [event for event in found if event["detail"]["job_id"] == job_id]
+
+    yield of
+    events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"])
+    events.delete_rule(Name=name, EventBusName=bus)
+    sqs.delete_queue(QueueUrl=url)
+
+
+@pytest.mark.parametrize("priority", ["high", "normal"])
+def test_a_job_is_done_and_told(ai, session, told, poison, priority):
+    job_id = create(ai, session, "Do it [[text=Done it.]]", priority=priority)
+    job = ended(ai, job_id)
+    assert (job["status"], job["priority"], job["progress"]) == ("completed", priority, 1.0)
+    assert job["result"]["usage"]["output"] > 0
+    assert contents(ai, session) == [
+        ("user", "Do it [[text=Done it.]]"),
+        ("assistant", "Done it."),
+    ]
+    statuses = {"ai.job.queued", "running", "completed"}
+
+    def all_told():
+        events = told(job_id)
+        names = {e["detail"].get("status") or e["detail-type"] for e in events}
+        return events if names >= statuses else None
+
+    events = eventually(all_told)
+    assert "Done it" not in json.dumps(events)
+    assert ai.get(f"/api/v1/turns/{job_id}").json()["message_id"] == job["result"]["message_id"]
+
+
+def test_a_job_holds_its_session_and_is_followed_live(ai, session, cloud):
+    cloud.bedrock.forget_steps()
+    job_id = create(ai, session, "Slowly [[chunks=3 step]]")
+    refused = ai.post("/api/v1/jobs", json=job_request(session, "Me too"))
+    assert problem(refused, 409, "turn_in_progress")["turn_id"] == job_id
+    with ai.stream("GET", f"/api/v1/turns/{job_id}/events") as response:
+        lines = response.iter_lines()
+        seen = []
+        for line in lines:
+            if line.startswith("data: "):
+                seen.append(json.loads(line.removeprefix("data: ")))
+                if seen[-1]["type"] == "text":
+                    cloud.bedrock.step(1)
+    assert [event["type"] for event in seen] == ["start", "text", "text", "text", "end"]
+    assert seen[-1]["turn"]["status"] == "completed"
+
+
+def test_a_killed_worker_leaves_one_answer(ai, session, cloud):
+    cloud.bedrock.forget_steps()
+    job_id = create(ai, session, "Survive [[chunks=2 step]]")
+    eventually(lambda: job_of(ai, job_id)["status"] == "running")
+    victims = eventually(lambda: processes(WORKER, cloud.state))
+    for victim in victims:
+        os.kill(victim, signal.SIGKILL)
+    # Let go of the call that nobody hears, and let the next attempt's answer through.
+    cloud.bedrock.step(4)
+    job = ended(ai, job_id, seconds=180)
+    assert job["status"] == "completed"
+    turn = ai.get(f"/api/v1/turns/{job_id}").json()
+    assert turn["attempt"] >= 2
+    answers = [content for role, content in contents(ai, session) if role == "assistant"]
+    assert len(answers) == 1
+
+
+def test_a_running_job_is_cancelled(ai, session, cloud):
+    cloud.bedrock.forget_steps()
+    job_id = create(ai, session, "Stop me [[chunks=5 step]]")
+    eventually(lambda: job_of(ai, job_id)["status"] == "running")
+    assert ai.post(f"/api/v1/turns/{job_id}/cancel").status_code == 200
+    assert ended(ai, job_id, seconds=20)["status"] == "cancelled"
+    cloud.bedrock.step(5)
+
+
+def test_what_nobody_can_read_lies_with_the_dead_letters(cloud, poison):
+    sqs, url = cloud.client("sqs"), queue_url(cloud, "jobs-normal-dlq")
+
+    def dead():
+        received = sqs.receive_message(QueueUrl=url, VisibilityTimeout=0).get("Messages", [])
+        return [message for message in received if message["Body"] == poison]
+
+    assert eventually(dead, seconds=300)
+
+
+def test_a_job_that_nobody_knows(ai):
+    problem(ai.get("/api/v1/jobs/nothing"), 404, "job_not_found")
