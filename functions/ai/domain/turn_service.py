@@ -69,7 +69,7 @@ class TurnService:
             asked = await self._store.cancel(turn_id, self._clock())
             if asked is None:
                 raise TurnNotFoundError
-            if asked.status != "queued":
+            if asked.status != "queued" or asked == turn:
                 return asked
             # It went back into its queue in between.
             turn = asked

@@ -167,6 +167,16 @@ async def test_a_job_that_is_taken_while_it_is_cancelled_is_asked_to_stop(jobs, 
     assert (await jobs.job(job_id))["status"] == "cancelled"
 
 
+async def test_a_job_whose_session_is_being_deleted_is_told_as_it_is(jobs):
+    job_id = await jobs.create()
+    turn = jobs.memory.turns.turns[job_id]
+    # The session goes first, its turns behind it.
+    jobs.memory.sessions.sessions.pop(turn.session_id)
+    async with asyncio.timeout(5):
+        answer = await jobs.service.call("POST", f"/api/v1/turns/{job_id}/cancel")
+    assert (answer.status_code, answer.json()["status"]) == (200, "queued")
+
+
 async def test_a_job_is_followed_from_its_queue_to_its_end(jobs):
     job_id = await jobs.create()
     path = f"/api/v1/turns/{job_id}/events"
