@@ -98,11 +98,10 @@ async def get_readiness(api: ApiDep) -> WireResponse:
 async def list_providers(api: ApiDep) -> WireResponse:
     """All providers."""
     default = api.catalogue.default.provider
+    active = await api.providers.active()
     return WireResponse(
         [
-            wire.provider(
-                known, is_active=known.name in api.active_providers, is_default=known is default
-            )
+            wire.provider(known, is_active=known.name in active, is_default=known is default)
             for known in api.catalogue.providers
         ]
     )
@@ -112,9 +111,10 @@ async def list_providers(api: ApiDep) -> WireResponse:
 async def list_models(api: ApiDep, provider_id: OptionalId = None) -> WireResponse:
     """All models, or one provider's."""
     now = api.clock()
+    active = await api.providers.active()
     return WireResponse(
         [
-            wire.model(known, now, is_active=known.provider.name in api.active_providers)
+            wire.model(known, now, is_active=known.provider.name in active)
             for known in api.catalogue.of_provider(provider_id)
         ]
     )
