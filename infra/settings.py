@@ -31,6 +31,11 @@ class DeploySettings:
     # or a Bedrock id alone.
     default_model: str = "amazon.nova-lite-v1:0"
     additional_models: tuple[str, ...] = ()
+    # Where the providers' APIs answer; an OpenAI-compatible server (Ollama, vLLM) may be one more.
+    openai_url: str = "https://api.openai.com/v1"
+    anthropic_url: str = "https://api.anthropic.com"
+    gemini_url: str = "https://generativelanguage.googleapis.com/v1beta/openai/"
+    openai_compatible_url: str = ""
     # A snapshot of the initialized function at each deployment (AWS bills its cache and restores).
     snap_start: bool = False
     # How long the answer to an Idempotency-Key is repeated.
@@ -139,9 +144,21 @@ def _names(value: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in value.split(",") if name.strip())
 
 
+_URLS = ("openai_url", "anthropic_url", "gemini_url", "openai_compatible_url")
+
+
+def _url(name: str, environment: str, given: str | None) -> str | None:
+    """Keys go there: in the clear only where nobody else can listen, or there is no key."""
+    plain = environment == "local" or name == "openai_compatible_url"
+    if given and not given.startswith(("https://", "http://") if plain else "https://"):
+        raise InvalidSettingError(f"-c {name}={given}: it begins with https://")
+    return given or None
+
+
 def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
-    [-c additional_models=...] [-c endpoint=http://127.0.0.1:4566]`.
+    [-c additional_models=...] [-c openai_url=...] [-c anthropic_url=...] [-c gemini_url=...]
+    [-c openai_compatible_url=...] [-c endpoint=http://127.0.0.1:4566]`.
 
     Raises InvalidSettingError for an environment that does not exist, and for an endpoint outside
     the local one.
@@ -151,6 +168,9 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
         known = ", ".join(_ENVIRONMENTS)
         raise InvalidSettingError(f"-c env={environment}: choose one of {known}")
     settings = _ENVIRONMENTS[environment]
+    urls: dict[str, Any] = {
+        name: url for name in _URLS if (url := _url(name, environment, context(name)))
+    }
     endpoint = context("endpoint") or None
     if endpoint and environment != "local":
         raise InvalidSettingError(f"-c endpoint={endpoint}: env={environment} is on AWS")
@@ -161,4 +181,5 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
         default_model=context("default_model") or settings.default_model,
         additional_models=_names(context("additional_models") or ""),
         endpoint=endpoint,
+        **urls,
     )

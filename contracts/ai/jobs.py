@@ -7,22 +7,15 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from contracts.ai.turns import TurnError
-from contracts.ai.v1 import Name, Prompt, SessionId
-from contracts.base import UtcDatetime, WireId, WireInt, WireModel
+from contracts.ai.v1 import ChatQuestion
+from contracts.base import UtcDatetime, WireInt, WireModel
 
 Priority = Literal["high", "normal"]
 
 
-class JobCreate(WireModel):
-    """A message to a model that nobody waits for: a ChatRequest without `stream`."""
+class JobCreate(ChatQuestion):
+    """A ChatQuestion that nobody waits for."""
 
-    message: Prompt
-    project_id: WireId
-    user_id: WireId
-    session_id: SessionId | None = None
-    card_id: WireId | None = None
-    provider: Name | None = None
-    model: Name | None = None
     priority: Annotated[
         Priority,
         Field(description="Of two queues: the normal one does not slow down the high one."),

@@ -39,6 +39,15 @@ function's event, of 6 MB at most, holds it even where every byte is escaped onc
 MAX_TOOL_DATA_BYTES = 100_000
 """Bytes of a message's tool_calls and tool_results together, as compact JSON."""
 
+MAX_TOOLS = 128
+"""Tools of a chat, and results in one message: as many as OpenAI takes."""
+
+MAX_DESCRIPTION_LENGTH = 8_192
+"""Characters of a tool's description."""
+
+MAX_CALL_ID_LENGTH = 256
+"""Characters of a tool call's id, which is its provider's."""
+
 MAX_CONTEXT_BYTES = 32_768
 """Bytes of a session's context as compact JSON: it is read with every listing of sessions."""
 
@@ -248,16 +257,77 @@ class MessagePage(WireModel):
     next_cursor: Annotated[str | None, Field(description="`cursor` of the next page.")] = None
 
 
-class ChatRequest(WireModel):
-    """A message to a model, in a session or (without session_id) in a new one."""
+class ToolFunction(WireModel):
+    """A function that a model may call; `parameters` is the JSON Schema of its arguments."""
 
-    message: Prompt
+    name: Annotated[str, Field(pattern=r"^[a-zA-Z0-9_-]{1,64}$", examples=["find_cards"])]
+    description: Annotated[str | None, Field(max_length=MAX_DESCRIPTION_LENGTH)] = None
+    parameters: dict[str, Any] = Field(default_factory=lambda: {"type": "object"})
+
+
+class ToolDefinition(WireModel):
+    """A tool of a chat; the message that answers has the model's `tool_calls`."""
+
+    type: Literal["function"] = "function"
+    function: ToolFunction
+
+
+class ToolResult(WireModel):
+    """What a called tool said, or why it failed."""
+
+    tool_call_id: Annotated[str, Field(min_length=1, max_length=MAX_CALL_ID_LENGTH)]
+    content: Content
+    is_error: bool = False
+
+
+class ChatQuestion(WireModel):
+    """A message to a model, in a session or (without session_id) in a new one.
+
+    `message` may be blank where there are tool_results.
+    """
+
+    message: Content
     project_id: WireId
     user_id: WireId
     session_id: SessionId | None = None
     card_id: WireId | None = None
     provider: Name | None = None
     model: Name | None = None
+    tools: Annotated[
+        list[ToolDefinition] | None,
+        Field(
+            max_length=MAX_TOOLS,
+            description=f"What the model may call; {MAX_TOOL_DATA_BYTES} bytes of JSON at most.",
+        ),
+    ] = None
+    tool_results: Annotated[
+        list[ToolResult] | None,
+        Field(
+            max_length=MAX_TOOLS,
+            description="Answers to the tool_calls of the session's last message; "
+            f"{MAX_TOOL_DATA_BYTES} bytes of JSON at most.",
+        ),
+    ] = None
+    max_output_tokens: Annotated[
+        WireId | None, Field(description="Bounds the answer, reasoning included.")
+    ] = None
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.message.strip() and not self.tool_results:
+            raise PydanticCustomError("blank_message", "message is blank")
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise PydanticCustomError("repeated_tool", "tools have distinct names")
+        for part in (self.tools, self.tool_results):
+            if part and json_size([one.model_dump() for one in part]) > MAX_TOOL_DATA_BYTES:
+                raise too_large(MAX_TOOL_DATA_BYTES)
+        return self
+
+
+class ChatRequest(ChatQuestion):
+    """A ChatQuestion that somebody waits for."""
+
     stream: Annotated[
         bool, Field(description="False on /chat (400 otherwise); /chat/stream streams either way.")
     ] = True

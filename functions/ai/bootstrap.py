@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
-from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
 from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
 from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
+from functions.ai.adapters.providers import Addresses, model_providers, provider_states
 from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention
 from functions.ai.domain.asking import Asker
@@ -27,7 +27,7 @@ from functions.ai.domain.job_ports import Deliveries
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
-from functions.ai.domain.ports import ModelProvider, SessionStore, TurnStore
+from functions.ai.domain.ports import ModelProvider, ProviderStates, SessionStore, TurnStore
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
@@ -53,7 +53,6 @@ from servicekit.metrics import CloudWatchMetrics
 from servicekit.parameters import Parameter
 
 if TYPE_CHECKING:
-    from mypy_boto3_bedrock_runtime import BedrockRuntimeClient
     from mypy_boto3_dynamodb import DynamoDBClient
 
 FIRST_IDS_ABOVE = 1_000_000
@@ -62,9 +61,6 @@ FIRST_IDS_ABOVE = 1_000_000
 
 EVENT_RETENTION_SECONDS = 24 * 3600
 """How long a turn's events can be followed from any place."""
-PROVIDERS = frozenset({"bedrock"})
-"""Names of the providers that this deployment calls."""
-
 PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
 
@@ -90,23 +86,23 @@ def api_from_environment() -> Api:
     """The buffered function's dependencies. Raises `SettingsError`."""
     settings = ApiSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    return build_api(settings, dynamodb_storage(settings))
+    states = provider_states(settings.environment, compatible=bool(settings.openai_compatible_url))
+    return build_api(settings, dynamodb_storage(settings), states)
 
 
 def stream_from_environment() -> Stream:
     """The streaming function's dependencies. Raises `SettingsError`."""
     settings = StreamSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    providers = {"bedrock": bedrock_provider(settings)}
-    return build_stream(settings, dynamodb_storage(settings), providers)
+    return build_stream(settings, dynamodb_storage(settings), _providers(settings))
 
 
 def worker_from_environment() -> Worker:
     """The dependencies of the function that runs jobs. Raises `SettingsError`."""
     settings = WorkerSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    providers = {"bedrock": bedrock_provider(settings)}
-    return build_worker(settings, dynamodb_storage(settings), providers, sqs_jobs(settings))
+    storage = dynamodb_storage(settings)
+    return build_worker(settings, storage, _providers(settings), sqs_jobs(settings))
 
 
 def dispatch_from_environment() -> Dispatch:
@@ -136,7 +132,9 @@ def audit_from_environment() -> AuditSender:
     )
 
 
-def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -> Api:
+def build_api(
+    settings: ApiSettings, storage: Storage, providers: ProviderStates, clock: Clock = utc_now
+) -> Api:
     """The buffered function's dependencies over any storage."""
     parts = _Parts.of(settings, storage, clock)
     operations = _operations(storage, clock)
@@ -150,7 +148,7 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
     return Api(
         service_name=settings.powertools_service_name,
         catalogue=parts.catalogue,
-        active_providers=PROVIDERS,
+        providers=providers,
         sessions=parts.sessions,
         turns=parts.turns,
         jobs=jobs,
@@ -225,14 +223,18 @@ def dynamodb_storage(
     )
 
 
-def bedrock_provider(
-    settings: StreamSettings, make: Callable[[], BedrockRuntimeClient] | None = None
-) -> Bedrock:
-    """Bedrock; `make` makes its client."""
-    patience = Patience(
-        settings.model_first_byte_timeout_seconds, settings.model_idle_timeout_seconds
+def _providers(settings: StreamSettings) -> Mapping[str, ModelProvider]:
+    return model_providers(
+        settings.environment,
+        Addresses(
+            openai=settings.openai_url,
+            anthropic=settings.anthropic_url,
+            gemini=settings.gemini_url,
+            compatible=settings.openai_compatible_url,
+        ),
+        Patience(settings.model_first_byte_timeout_seconds, settings.model_idle_timeout_seconds),
+        preload=settings.preload_sdks,
     )
-    return Bedrock(patience, make)
 
 
 def sqs_jobs(settings: WorkerSettings | DispatchSettings) -> SqsJobs:

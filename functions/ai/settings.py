@@ -31,6 +31,8 @@ class ApiSettings(TableSettings):
     # At least as long as a turn may take, or a record would be gone before its turn is.
     idempotency_window_seconds: int = Field(ge=900)
     turn_retention_days: int = Field(ge=1)
+    # Where an OpenAI-compatible server (Ollama, vLLM) answers; empty where there is none.
+    openai_compatible_url: str
 
     @model_validator(mode="after")
     def _keys_lead_to_turns(self) -> Self:
@@ -47,6 +49,12 @@ class ApiSettings(TableSettings):
 class StreamSettings(ApiSettings):
     """Of the streaming function, which calls the models."""
 
+    # Of the providers' APIs: never from a caller.
+    openai_url: str = Field(min_length=1)
+    anthropic_url: str = Field(min_length=1)
+    gemini_url: str = Field(min_length=1)
+    # Has the providers' SDKs loaded at the start, into the snapshot that each restore begins with.
+    preload_sdks: bool
     model_first_byte_timeout_seconds: float = Field(gt=0)
     model_idle_timeout_seconds: float = Field(gt=0)
 

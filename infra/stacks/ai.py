@@ -62,7 +62,11 @@ class AiStack(EnvironmentStack):
             # CPU comes with memory (1,769 MB is one vCPU): half of one keeps cold starts short.
             memory_mb=884,
             timeout=Duration.seconds(29),
-            permissions=[*self._conversations(), *self._listings()],
+            permissions=[
+                *self._conversations(),
+                *self._listings(),
+                self._keys("secretsmanager:DescribeSecret"),
+            ],
         )
         stream_function = PythonFunction(
             self,
@@ -70,10 +74,14 @@ class AiStack(EnvironmentStack):
             name=f"{prefix}-stream",
             handler="functions/ai/stream.sh",
             defaults=defaults,
-            environment=environment | self._patience(),
+            environment=environment | self._model_environment(),
             memory_mb=884,
             timeout=Duration.minutes(15),
-            permissions=[*self._conversations(), self._models()],
+            permissions=[
+                *self._conversations(),
+                self._models(),
+                self._keys("secretsmanager:GetSecretValue"),
+            ],
             streamed=True,
             trusted_roles=[LOCAL_OPERATOR] if settings.trust_local_operator else [],
         )
@@ -101,8 +109,12 @@ class AiStack(EnvironmentStack):
             table=table,
             defaults=defaults,
             base_environment=self._common_environment(),
-            worker_environment=environment | self._patience(),
-            worker_permissions=[*self._conversations(), self._models()],
+            worker_environment=environment | self._model_environment(),
+            worker_permissions=[
+                *self._conversations(),
+                self._models(),
+                self._keys("secretsmanager:GetSecretValue"),
+            ],
             settings=settings,
         )
         acknowledge(jobs.worker.role, Reason.MODELS)
@@ -140,11 +152,6 @@ class AiStack(EnvironmentStack):
         """What all functions read that know the table."""
         return self._common_environment() | {"TABLE_NAME": self._table.table_name}
 
-    @staticmethod
-    def _patience() -> dict[str, str]:
-        """What those read that call models."""
-        return {"MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60", "MODEL_IDLE_TIMEOUT_SECONDS": "120"}
-
     def _environment(self) -> dict[str, str]:
         """What both functions behind the API read: the fields of the service's settings model."""
         settings = self._settings
@@ -153,7 +160,30 @@ class AiStack(EnvironmentStack):
             "ADDITIONAL_MODELS": ",".join(settings.additional_models),
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
             "TURN_RETENTION_DAYS": str(settings.turn_retention_days),
+            "OPENAI_COMPATIBLE_URL": settings.openai_compatible_url,
         }
+
+    def _model_environment(self) -> dict[str, str]:
+        """What the functions read that call models."""
+        settings = self._settings
+        return {
+            "OPENAI_URL": settings.openai_url,
+            "ANTHROPIC_URL": settings.anthropic_url,
+            "GEMINI_URL": settings.gemini_url,
+            "PRELOAD_SDKS": str(settings.snap_start).lower(),
+            "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
+            "MODEL_IDLE_TIMEOUT_SECONDS": "120",
+        }
+
+    def _keys(self, action: str) -> iam.PolicyStatement:
+        """The keys of model providers, which people put there: no stack makes them."""
+        secrets = f"arn:{self.partition}:secretsmanager:{self.region}:{self.account}:secret"
+        return iam.PolicyStatement(
+            sid="ProviderKeys",
+            actions=[action],
+            # Secrets Manager adds six characters to a secret's name.
+            resources=[f"{secrets}:{self._settings.prefix.replace('-', '/')}/providers/*"],
+        )
 
     def _conversations(self) -> list[iam.PolicyStatement]:
         """Reading sessions and adding to them, by key."""

@@ -41,12 +41,15 @@ class Deployment:
     def context(self) -> dict[str, str]:
         """The CDK context of the local environment."""
         context = {"env": "local", "endpoint": self._settings.endpoint}
+        models = [self._settings.additional_models]
         if self._settings.model:
-            context |= {
-                "default_model": self._settings.model,
-                "additional_models": self._settings.model,
-            }
-        return context
+            context["default_model"] = self._settings.model
+            models.append(self._settings.model)
+        context["additional_models"] = ",".join(filter(None, models))
+        for name in ("openai_url", "anthropic_url", "gemini_url", "openai_compatible_url"):
+            if url := getattr(self._settings, name):
+                context[name] = str(url)
+        return {name: value for name, value in context.items() if value}
 
     def is_current(self) -> bool:
         """Whether what is deployed was made from today's files and settings."""

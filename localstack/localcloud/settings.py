@@ -45,6 +45,13 @@ class LocalSettings(BaseSettings):
     messaging_port: Port = 8004
     # Where functions find Bedrock instead of in MiniStack.
     bedrock_endpoint_url: AnyHttpUrl | None = None
+    # Where functions find the APIs of model providers, or an OpenAI-compatible server.
+    openai_url: AnyHttpUrl | None = None
+    anthropic_url: AnyHttpUrl | None = None
+    gemini_url: AnyHttpUrl | None = None
+    openai_compatible_url: AnyHttpUrl | None = None
+    # Models beside the catalogue's, as `provider:name`, with commas between them.
+    additional_models: str = ""
     # An Ollama model that answers behind MiniStack's Bedrock.
     model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
     ollama_url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:11434")

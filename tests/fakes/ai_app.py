@@ -1,7 +1,7 @@
 """The AI service's two apps over fakes or real adapters, called as API Gateway calls them."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -31,6 +31,11 @@ ENVIRONMENT = {
     "ADDITIONAL_MODELS": "llama3.2",
     "IDEMPOTENCY_WINDOW_SECONDS": "86400",
     "TURN_RETENTION_DAYS": "30",
+    "OPENAI_COMPATIBLE_URL": "",
+    "OPENAI_URL": "https://openai.test/v1",
+    "ANTHROPIC_URL": "https://anthropic.test",
+    "GEMINI_URL": "https://gemini.test/v1beta/openai/",
+    "PRELOAD_SDKS": "false",
     "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "5",
     "MODEL_IDLE_TIMEOUT_SECONDS": "5",
 }
@@ -53,6 +58,16 @@ class Clock:
         self.now += timedelta(seconds=seconds)
 
 
+class Active:
+    """`ports.ProviderStates`."""
+
+    def __init__(self, *names: str) -> None:
+        self.names = frozenset(names or {"bedrock"})
+
+    async def active(self) -> frozenset[str]:
+        return self.names
+
+
 class AiService:
     """Both functions over the same storage."""
 
@@ -60,6 +75,7 @@ class AiService:
         self,
         storage: Storage | None = None,
         provider: ModelProvider | None = None,
+        providers: Mapping[str, ModelProvider] | None = None,
         **environment: str,
     ) -> None:
         self.memory = Memory()
@@ -67,9 +83,9 @@ class AiService:
         self.clock = Clock()
         settings = StreamSettings.from_environment({**ENVIRONMENT, **environment})
         storage = storage or self.memory.storage()
-        self.api = buffered.create_app(build_api(settings, storage, self.clock))
+        self.api = buffered.create_app(build_api(settings, storage, Active(), self.clock))
         self.stream_dependencies = build_stream(
-            settings, storage, {"bedrock": self.provider}, self.clock
+            settings, storage, providers or {"bedrock": self.provider}, self.clock
         )
         self.stream = streamed.create_app(self.stream_dependencies)
 

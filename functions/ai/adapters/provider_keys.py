@@ -27,6 +27,11 @@ _FORBIDDEN = {"AccessDeniedException", "AccessDenied"}
 _logger = logging.getLogger(__name__)
 
 
+def secret_name(environment: str, provider: str) -> str:
+    """Where the provider's key belongs."""
+    return f"santaclaude/{environment}/providers/{provider}"
+
+
 class KeySource(Protocol):
     """Where an adapter has its provider's key from."""
 
@@ -59,7 +64,7 @@ class ProviderKeys:
 
     def of(self, provider: str, timer: Callable[[], float] = time.monotonic) -> SecretKey:
         """The key of the provider of this name."""
-        name = f"santaclaude/{self._environment}/providers/{provider}"
+        name = secret_name(self._environment, provider)
         remedy = f"Put the key into Secrets Manager as {name}"
         if self._environment == "local":
             remedy += f" ({provider.upper()}_API_KEY in .env, then `make up`)"

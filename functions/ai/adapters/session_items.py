@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from functions.ai.adapters import keys
-from functions.ai.domain.inference import Opaque
+from functions.ai.domain.inference import Opaque, Tool
 from functions.ai.domain.models import Draft, Message, Session
 from servicekit.clock import from_text, to_text
 from servicekit.dynamodb import Item
@@ -80,6 +81,8 @@ def message_item(message: Message) -> Item:
         "reply_to": draft.reply_to,
         "incomplete": draft.incomplete,
         "turn_id": draft.turn_id,
+        "tools": to_json([asdict(tool) for tool in draft.tools]) if draft.tools else None,
+        "max_output_tokens": draft.max_output_tokens,
         "opaque": _opaque_item(draft.opaque),
         "stop": draft.stop,
         "created_at": to_text(draft.created_at),
@@ -102,6 +105,8 @@ def message_from(session: Session, item: Mapping[str, Any]) -> Message:
         incomplete=item["incomplete"],
         # Items of earlier days have none of these.
         turn_id=item.get("turn_id"),
+        tools=tuple(Tool(**tool) for tool in json.loads(item.get("tools") or "[]")),
+        max_output_tokens=item.get("max_output_tokens"),
         opaque=_opaque_from(item.get("opaque")),
         stop=item.get("stop"),
     )

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from functions.ai.domain.billing import Billing, Call
 from functions.ai.domain.budgets import Reservation
 from functions.ai.domain.catalogue import Model
+from functions.ai.domain.context import fit
 from functions.ai.domain.errors import (
     AnswerTooLargeError,
     ProviderTimeoutError,
@@ -22,12 +24,14 @@ from functions.ai.domain.journal import Journal
 from functions.ai.domain.models import Message
 from functions.ai.domain.ports import ModelProvider
 from functions.ai.domain.prompts import to_prompt
+from functions.ai.domain.tool_data import call_to_wire
 from functions.ai.domain.turns import Turn
 from servicekit.clock import Clock
 from servicekit.errors import AppError, InternalError
 
 MAX_ANSWER_BYTES = 300_000
-"""UTF-8 bytes of an answer: it is one DynamoDB item, of 400 KB at most."""
+"""UTF-8 bytes of an answer, tool calls and what its provider wants back included: it is one
+DynamoDB item, of 400 KB at most."""
 
 MAX_ANSWER_SECONDS = 840
 """How long a model may write: of the function's 15 minutes one is left to store the answer."""
@@ -71,6 +75,14 @@ class Answer:
         if self.size > MAX_ANSWER_BYTES:
             raise AnswerTooLargeError(f"An answer has at most {MAX_ANSWER_BYTES} bytes.")
         self.texts.extend(said)
+
+    def complete(self, completion: Completion) -> None:
+        """Raises `AnswerTooLargeError`."""
+        self.completion = completion
+        data = [*map(call_to_wire, completion.tool_calls), *(p.content for p in completion.opaque)]
+        self.size += len(json.dumps(data))
+        if self.size > MAX_ANSWER_BYTES:
+            raise AnswerTooLargeError(f"An answer has at most {MAX_ANSWER_BYTES} bytes.")
 
     def cut(self, error: AppError) -> None:
         """What comes from now on is not delivered any more."""
@@ -121,7 +133,7 @@ class Asker:
             answer.error = answer.error or InternalError()
 
     async def _ask(self, work: Work, answer: Answer, journal: Journal) -> None:
-        prompt = to_prompt(work.model.name, work.history)
+        prompt = _prompt(work)
         answer.reservation, prompt = await self._billing.reserve(work.turn, work.model, prompt)
         await self._listen(work.model, prompt, answer, journal)
 
@@ -130,13 +142,12 @@ class Asker:
         call = Call(model, prompt, self._now())
         async with aclosing(provider.stream(prompt)) as stream:
             async for event in stream:
-                if isinstance(event, Completion):
-                    answer.completion = event
-                    call.usage = event.usage
                 if not call.heard:
                     call.heard = True
                     answer.calls.append(call)
                 if isinstance(event, Completion):
+                    call.usage = event.usage
+                    answer.complete(event)
                     continue
                 call.said += sum(map(len, event))
                 answer.add(event)
@@ -145,6 +156,20 @@ class Asker:
 
     def _now(self) -> datetime:
         return self._clock()
+
+
+def _prompt(work: Work) -> Prompt:
+    """The question with as much of what came before as the model has room for.
+
+    Raises `ContextTooLongError`.
+    """
+    question = work.history[-1].draft
+    prompt = replace(
+        to_prompt(work.model.name, work.history),
+        tools=question.tools,
+        max_output_tokens=question.max_output_tokens,
+    )
+    return fit(prompt, work.model.context_window, question.max_output_tokens).prompt
 
 
 def cancelled(answer: Answer) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,7 @@ from functions.ai.domain.job_dispatcher import JobDispatcher
 from functions.ai.domain.job_ports import JobChange
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
-from functions.ai.domain.ports import SessionStore
+from functions.ai.domain.ports import ProviderStates, SessionStore
 from functions.ai.domain.sessions import SessionService
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.usage_service import UsageService
@@ -26,8 +26,7 @@ class Api:
 
     service_name: str
     catalogue: Catalogue
-    # Names of the providers that the deployment can call.
-    active_providers: Collection[str]
+    providers: ProviderStates
     sessions: SessionService
     turns: TurnService
     jobs: JobService

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from functions.ai.domain.inference import Opaque, Stop
+from functions.ai.domain.inference import Opaque, Stop, Tool
 
 Role = Literal["user", "assistant", "system"]
 Status = Literal["active", "completed", "failed", "cancelled"]
@@ -41,7 +41,8 @@ class Draft:
     """A message that has no place in its session yet.
 
     `reply_to` is the sequence of the message that an answer answers; `incomplete` marks an answer
-    that broke off. `turn_id` is the turn that a question began.
+    that broke off. `turn_id` is the turn that a question began, `tools` and `max_output_tokens` are
+    what it said of its answer.
     """
 
     number: int
@@ -55,6 +56,8 @@ class Draft:
     reply_to: int | None = None
     incomplete: bool = False
     turn_id: str | None = None
+    tools: tuple[Tool, ...] = ()
+    max_output_tokens: int | None = None
     opaque: tuple[Opaque, ...] = ()
     stop: Stop | None = None
 

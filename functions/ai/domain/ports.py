@@ -143,6 +143,13 @@ class TurnStore(Protocol):
         """
 
 
+class ProviderStates(Protocol):
+    """Which providers the deployment can call."""
+
+    async def active(self) -> frozenset[str]:
+        """Names of those that have what they need: a key, or an address."""
+
+
 class ModelProvider(Protocol):
     """A source of answers."""
 

@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
+from typing import Any
 
 from functions.ai.domain.asking import Answer, Asker, Work, cancelled
 from functions.ai.domain.billing import Billing
@@ -24,6 +25,7 @@ from functions.ai.domain.journal import Journal
 from functions.ai.domain.models import Draft
 from functions.ai.domain.ports import TurnStore
 from functions.ai.domain.sessions import SessionService
+from functions.ai.domain.tool_data import call_to_wire
 from functions.ai.domain.turns import (
     LEASE_SECONDS,
     Bill,
@@ -196,6 +198,7 @@ class TurnRunner:
             cost=told.cost,
             reply_to=work.turn.question,
             incomplete=answer.error is not None,
+            **_extras(answer),
         )
 
     async def _account(self, outcome: Outcome, answer: Answer) -> Outcome:
@@ -212,6 +215,19 @@ class TurnRunner:
 
     async def _bill(self, turn: Turn, answer: Answer) -> Bill:
         return await self._billing.bill(turn, answer.reservation, answer.calls, answer.delivered())
+
+
+def _extras(answer: Answer) -> dict[str, Any]:
+    """What a whole answer has beside its text: half of it could not be sent to a model again."""
+    completion = answer.completion
+    if completion is None or answer.error is not None:
+        return {}
+    calls = [call_to_wire(call) for call in completion.tool_calls]
+    return {
+        "tool_calls": calls or None,
+        "opaque": completion.opaque,
+        "stop": completion.stop,
+    }
 
 
 def _status(answer: Answer) -> EndStatus:

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from functions.ai.domain.asking import Work
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.errors import (
-    ContextTooLongError,
     SessionNotFoundError,
     SessionOccupiedError,
     TurnInProgressError,
     TurnLostError,
     TurnNotFoundError,
 )
-from functions.ai.domain.models import Draft, Message, Session
+from functions.ai.domain.history import History
+from functions.ai.domain.inference import Tool
+from functions.ai.domain.models import Draft, Message, Session, ToolData
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
@@ -24,14 +25,13 @@ from servicekit.clock import Clock
 from servicekit.idempotency import Claim, ClaimUpdate, Reference
 from servicekit.ids import new_uuid7
 
-MAX_HISTORY_MESSAGES = 2_000
-MAX_HISTORY_BYTES = 8_000_000
-"""Of the messages that are sent to a model; more than any window of the catalogue takes."""
-
 
 @dataclass(frozen=True, slots=True)
 class ChatCommand:
-    """A message to a model, in a session or in a new one; what is not named is the default."""
+    """A message to a model, in a session or in a new one; what is not named is the default.
+
+    `tools` are those that the model may call, `tool_results` answer the calls of its last message.
+    """
 
     message: str
     project_id: int
@@ -40,6 +40,9 @@ class ChatCommand:
     card_id: int | None
     provider: str | None
     model: str | None
+    tools: tuple[Tool, ...] = ()
+    tool_results: ToolData = ()
+    max_output_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,27 +51,6 @@ class Stores:
 
     sessions: SessionStore
     turns: TurnStore
-
-
-@dataclass(slots=True)
-class _History:
-    """The messages that a model is sent, oldest first."""
-
-    messages: list[Message] = field(default_factory=list)
-    size: int = 0
-
-    @property
-    def end(self) -> int:
-        return self.messages[-1].sequence if self.messages else 0
-
-    def add(self, message: Message) -> None:
-        self.messages.append(message)
-        self.size += len(message.draft.content.encode())
-        if len(self.messages) > MAX_HISTORY_MESSAGES or self.size > MAX_HISTORY_BYTES:
-            raise ContextTooLongError(
-                f"A model is sent at most {MAX_HISTORY_MESSAGES} messages of"
-                f" {MAX_HISTORY_BYTES} bytes. Start a new session."
-            )
 
 
 class TurnStarter:
@@ -103,25 +85,24 @@ class TurnStarter:
         """Stores the message and a turn: a running one, or a queued `job`.
 
         Raises `SessionNotFoundError`, `SessionNotActiveError`, `TurnInProgressError`,
-        `UnknownProviderError`, `UnknownModelError`, `ContextTooLongError` and
-        `AuditUnavailableError`.
+        `UnknownProviderError`, `UnknownModelError` and `AuditUnavailableError`.
         """
         if command.session_id is None:
             return await self._begin_session(command, claim, action, job)
         session = await self.permitted(command, command.session_id, action)
         model = self._model(command, session)
-        draft = await self._sessions.draft("user", command.message)
-        history = _History()
+        draft = await self._question(command)
+        history = self._history(session, model)
         # Most of what the model is sent is there already: it is read while the record is written.
         await self._operations.allow_with(
             action,
             Subject.session(session),
-            self._read(history, session, session.next_sequence - 1),
+            history.read(session.next_sequence - 1),
             model.facts,
         )
         turn = self._new_turn(session, model, job)
         session, turn, message = await self._begin(session, draft, turn, claim)
-        await self._read(history, session, message.sequence - 1)
+        await history.read(message.sequence - 1)
         history.add(message)
         return Work(turn, model, history.messages)
 
@@ -146,15 +127,14 @@ class TurnStarter:
         made allows it. `last_event` is what an attempt came to that did not end.
 
         Raises `TurnLostError`, `SessionNotFoundError`, `SessionNotActiveError`,
-        `SessionOccupiedError`, `UnknownProviderError`, `UnknownModelError` and
-        `ContextTooLongError`.
+        `SessionOccupiedError`, `UnknownProviderError` and `UnknownModelError`.
         """
         model = self._catalogue.find(turn.provider, turn.model)
         session = await self._stores.sessions.get(turn.session_id)
         if session is None:
             raise SessionNotFoundError
-        history = _History()
-        await self._read(history, session, turn.question)
+        history = self._history(session, model)
+        await history.read(turn.question)
         now = self._clock()
         lease = lease_from(now)
         if turn.status == "queued":
@@ -188,7 +168,7 @@ class TurnStarter:
         blank = await self._sessions.blank(
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
-        draft = await self._sessions.draft("user", command.message)
+        draft = await self._question(command)
         await self._operations.allow(action, Subject.session(blank), model.facts)
         turn = self._new_turn(blank, model, job)
         _, turn, message = await self._begin(blank, draft, turn, claim, new=True)
@@ -246,11 +226,11 @@ class TurnStarter:
 
     async def _retry(self, command: ChatCommand, session: Session, turn: Turn) -> Work | Turn:
         model = self._model(command, session)
-        history = _History()
+        history = self._history(session, model)
         await self._operations.allow_with(
             Action.CHAT,
             Subject.session(session),
-            self._read(history, session, turn.question),
+            history.read(turn.question),
             model.facts,
         )
         now = self._clock()
@@ -275,12 +255,17 @@ class TurnStarter:
             command.provider, command.model, session.provider, session.model
         )
 
-    async def _read(self, history: _History, session: Session, up_to: int) -> None:
-        """Goes on reading behind what is there already."""
-        async for message in self._stores.sessions.messages(
-            session, after=history.end, up_to=up_to
-        ):
-            history.add(message)
+    def _history(self, session: Session, model: Model) -> History:
+        return History(self._stores.sessions, session, model.context_window)
+
+    async def _question(self, command: ChatCommand) -> Draft:
+        return await self._sessions.draft(
+            "user",
+            command.message,
+            tool_results=command.tool_results or None,
+            tools=command.tools,
+            max_output_tokens=command.max_output_tokens,
+        )
 
 
 def _settled(claim: Claim | None, turn: Turn) -> Settlement | None:

@@ -20,7 +20,6 @@ from functions.ai.domain.errors import (
 )
 from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
-from functions.ai.domain.turn_starter import ChatCommand
 from functions.ai.routes import money, wire
 from functions.ai.routes.idempotent import keyed
 from functions.ai.routes.parameters import ApiDep, Cursor, Id, Limit, OptionalId, signed
@@ -110,11 +109,10 @@ async def get_readiness(api: ApiDep) -> WireResponse:
 async def list_providers(api: ApiDep) -> WireResponse:
     """All providers."""
     default = api.catalogue.default.provider
+    active = await api.providers.active()
     return WireResponse(
         [
-            wire.provider(
-                known, is_active=known.name in api.active_providers, is_default=known is default
-            )
+            wire.provider(known, is_active=known.name in active, is_default=known is default)
             for known in api.catalogue.providers
         ]
     )
@@ -124,9 +122,10 @@ async def list_providers(api: ApiDep) -> WireResponse:
 async def list_models(api: ApiDep, provider_id: OptionalId = None) -> WireResponse:
     """All models, or one provider's."""
     now = api.clock()
+    active = await api.providers.active()
     return WireResponse(
         [
-            wire.model(known, now, is_active=known.provider.name in api.active_providers)
+            wire.model(known, now, is_active=known.provider.name in active)
             for known in api.catalogue.of_provider(provider_id)
         ]
     )
@@ -227,17 +226,8 @@ async def cancel_turn(api: ApiDep, turn_id: TurnId) -> WireResponse:
 async def create_job(request: Request, api: ApiDep) -> WireResponse:
     """Stores a message for a worker to have it answered."""
     body = await read_json(request, jobs.JobCreate)
-    command = ChatCommand(
-        message=body.message,
-        project_id=body.project_id,
-        user_id=body.user_id,
-        session_id=body.session_id,
-        card_id=body.card_id,
-        provider=body.provider,
-        model=body.model,
-    )
     key = keyed(request, "create_job", body, body.project_id, body.user_id)
-    queued = await api.jobs.create(command, body.priority, key)
+    queued = await api.jobs.create(wire.chat_command(body), body.priority, key)
     return WireResponse(jobs.JobQueued(job_id=queued.job_id, session_id=queued.session_id), 202)
 
 

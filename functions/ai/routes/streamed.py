@@ -17,7 +17,6 @@ from contracts.ai.turns import MAX_TURN_ID_LENGTH
 from functions.ai.domain.channel import Listening
 from functions.ai.domain.dependencies import Stream
 from functions.ai.domain.errors import StreamNotSupportedError, TurnNotFoundError
-from functions.ai.domain.turn_starter import ChatCommand
 from functions.ai.routes import wire
 from functions.ai.routes.idempotent import keyed
 from functions.ai.routes.sse import event_stream, last_event_id, protocol_of
@@ -113,14 +112,6 @@ async def web_adapter_ready(_request: Request) -> Response:
 
 async def _start(request: Request, body: v1.ChatRequest, operation: str) -> Listening:
     stream: Stream = request.app.state.stream
-    command = ChatCommand(
-        message=body.message,
-        project_id=body.project_id,
-        user_id=body.user_id,
-        session_id=body.session_id,
-        card_id=body.card_id,
-        provider=body.provider,
-        model=body.model,
-    )
+    command = wire.chat_command(body)
     key = keyed(request, operation, body, body.project_id, body.user_id)
     return await stream.chat.start(command, key)

@@ -14,8 +14,11 @@ from contracts.ai import jobs as job_contract
 from contracts.ai import turns as contract
 from contracts.ai import v1
 from functions.ai.domain import catalogue, jobs, models, turns
+from functions.ai.domain.inference import Tool, ToolResult
 from functions.ai.domain.pricing import usd
 from functions.ai.domain.sessions import CursorPage, SessionView
+from functions.ai.domain.tool_data import result_to_wire
+from functions.ai.domain.turn_starter import ChatCommand
 
 
 class WireResponse(Response):
@@ -62,6 +65,28 @@ def model(known: catalogue.Model, at: datetime, *, is_active: bool) -> v1.Model:
         is_active=is_active and not known.retired,
         is_default=known.is_default,
         created_at=known.provider.since,
+    )
+
+
+def chat_command(body: v1.ChatQuestion) -> ChatCommand:
+    """What a caller asks of a model."""
+    return ChatCommand(
+        message=body.message,
+        project_id=body.project_id,
+        user_id=body.user_id,
+        session_id=body.session_id,
+        card_id=body.card_id,
+        provider=body.provider,
+        model=body.model,
+        tools=tuple(
+            Tool(tool.function.name, tool.function.description, tool.function.parameters)
+            for tool in body.tools or ()
+        ),
+        tool_results=[
+            result_to_wire(ToolResult(result.tool_call_id, result.content, result.is_error))
+            for result in body.tool_results or ()
+        ],
+        max_output_tokens=body.max_output_tokens,
     )
 
 

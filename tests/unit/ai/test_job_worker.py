@@ -497,7 +497,8 @@ def handler(monkeypatch, jobs):
     handlers, level = root.handlers[:], root.level
     bootstrap = "functions.ai.bootstrap"
     monkeypatch.setattr(f"{bootstrap}.dynamodb_storage", lambda _s: jobs.memory.storage())
-    monkeypatch.setattr(f"{bootstrap}.bedrock_provider", lambda _s: jobs.provider)
+    providers = {"bedrock": jobs.provider}
+    monkeypatch.setattr(f"{bootstrap}._providers", lambda _s: providers)
     monkeypatch.setattr(f"{bootstrap}.sqs_jobs", lambda _s: jobs.queues)
     yield importlib.import_module(WORKER).handler
     sys.modules.pop(WORKER, None)

@@ -1,0 +1,69 @@
+"""The providers of a deployment, each by its name in the catalogue."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from functions.ai.adapters.anthropic import Anthropic
+from functions.ai.adapters.bedrock import Bedrock
+from functions.ai.adapters.chat_completions import COMPATIBLE, GEMINI, OPENAI
+from functions.ai.adapters.key_presence import KeyPresence
+from functions.ai.adapters.openai import OpenAI
+from functions.ai.adapters.patience import Patience
+from functions.ai.adapters.provider_keys import NoKey, ProviderKeys
+from functions.ai.domain.ports import ModelProvider
+
+BEDROCK = "bedrock"
+COMPATIBLE_SERVER = "openai-compatible"
+KEYED = ("openai", "anthropic", "gemini")
+
+DEFAULT_MAX_TOKENS = 8_192
+"""Of an answer of Anthropic's, whose API demands a bound, where the caller set none: every model of
+the catalogue writes as many, and the context keeps as much room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Addresses:
+    """Where the providers' APIs answer, from settings alone; `compatible` is empty without one."""
+
+    openai: str
+    anthropic: str
+    gemini: str
+    compatible: str
+
+
+def model_providers(
+    environment: str, addresses: Addresses, patience: Patience, *, preload: bool
+) -> Mapping[str, ModelProvider]:
+    """All that the deployment can call. SDKs are loaded by the first call, or here for a snapshot
+    that each restore begins with.
+    """
+    keys = ProviderKeys(environment)
+    openai = OpenAI("openai", addresses.openai, keys.of("openai"), patience, OPENAI)
+    anthropic = Anthropic(
+        patience,
+        keys.of("anthropic"),
+        base_url=addresses.anthropic,
+        default_max_tokens=DEFAULT_MAX_TOKENS,
+    )
+    if preload:
+        openai.load()
+        anthropic.load()
+    providers: dict[str, ModelProvider] = {
+        BEDROCK: Bedrock(patience),
+        "openai": openai,
+        "anthropic": anthropic,
+        "gemini": OpenAI("gemini", addresses.gemini, keys.of("gemini"), patience, GEMINI),
+    }
+    if addresses.compatible:
+        providers[COMPATIBLE_SERVER] = OpenAI(
+            COMPATIBLE_SERVER, addresses.compatible, NoKey(), patience, COMPATIBLE
+        )
+    return providers
+
+
+def provider_states(environment: str, *, compatible: bool) -> KeyPresence:
+    """Which of them can be called as they are."""
+    keyless = [BEDROCK, *([COMPATIBLE_SERVER] if compatible else [])]
+    return KeyPresence(environment, KEYED, keyless)
