@@ -329,9 +329,9 @@ async def test_a_killed_workers_job_is_gone_on_with_and_leaves_one_answer(jobs):
 
 @pytest.mark.anyio
 async def test_who_reads_the_job_of_a_killed_worker_does_not_end_it(jobs):
-    jobs.provider.script = [None]
+    jobs.provider.script = [["Ha"], None]
     job_id = await jobs.create()
-    stuck = await killed(jobs, job_id)
+    stuck = await killed(jobs, job_id, events_written=1)
     assert (await jobs.job(job_id))["status"] == "running"
     jobs.clock.pass_seconds(JOB_PATIENCE_SECONDS)
     # Its message came for the last time, or is lost.
@@ -439,6 +439,20 @@ async def test_a_store_that_does_not_answer_has_the_message_come_again(jobs):
     jobs.memory.sessions.failure = None
     await work(jobs, job_id, receives=2)
     assert (await jobs.job(job_id))["status"] == "completed"
+
+
+@pytest.mark.anyio
+async def test_a_conversation_that_cannot_be_read_fails_no_job(jobs, monkeypatch):
+    job_id = await jobs.create()
+
+    async def fail(_session_id: str) -> None:
+        raise StoreUnavailableError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(jobs.memory.sessions, "get", fail)
+        with pytest.raises(StoreUnavailableError):
+            await work(jobs, job_id)
+    assert (await jobs.job(job_id))["status"] == "queued"
 
 
 @pytest.mark.anyio
