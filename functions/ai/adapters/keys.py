@@ -10,6 +10,8 @@
 | counter     | COUNTER#<name>    | COUNTER         |              |           |                |
 | audit       | AUDITSEQ#<shard>  | AUDITSEQ        | (see `servicekit.audit_outbox`)           |
 |             | AUDITOUT#<shard>  | <sequence>      |                                           |
+| routing     | ROUTING#<project> | ROUTING         | (see `dynamodb_routing`)                  |
+| circuit     | CIRCUIT#<provider>#<model> | CIRCUIT | (see `dynamodb_breaker`)                 |
 | probe       | PROBE             | PROBE           | (never written: /ready reads it)          |
 """
 
@@ -84,3 +86,13 @@ def listing_sk(created_at: str, session_id: str) -> str:
 def session_of_listing(sk: str) -> str:
     """The session's id in a listing key; empty if it is none."""
     return sk.partition("#")[2]
+
+
+def routing_key(project_id: int) -> Key:
+    """A project's routing policy."""
+    return {"pk": f"ROUTING#{project_id}", "sk": "ROUTING"}
+
+
+def circuit_key(provider: str, model: str) -> Key:
+    """What is known of the last calls to a model."""
+    return {"pk": f"CIRCUIT#{provider}#{model}", "sk": "CIRCUIT"}

@@ -87,9 +87,7 @@ class Circuits:
     async def _change(self, name: TargetName, change: Callable[[Circuit], Circuit]) -> None:
         await self._try(self._change_shared(name, change), None)
 
-    async def _change_shared(
-        self, name: TargetName, change: Callable[[Circuit], Circuit]
-    ) -> None:
+    async def _change_shared(self, name: TargetName, change: Callable[[Circuit], Circuit]) -> None:
         # Whoever loses saw another's change win: at the latest when it is open, there is no more
         # to write.
         for _ in range(_SWAPS):

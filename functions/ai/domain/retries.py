@@ -32,9 +32,7 @@ _REPEATED = (ProviderThrottledError, ProviderUnavailableError)
 _OF_REQUEST = (ProviderRejectedError, AnswerTooLargeError)
 
 
-def retry_pause(
-    error: AppError, attempt: int, left_seconds: float, random: Random
-) -> float | None:
+def retry_pause(error: AppError, attempt: int, left_seconds: float, random: Random) -> float | None:
     """Seconds until the same model is asked again after its `attempt`-th call (from 1) failed; None
     if it is not: then another is asked, where `may_fail_over`, or the call is given up.
 
