@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help environment up down status logs reset test unit e2e check lint format types architecture \
-	lock contracts synth diff bootstrap deploy bench
+	lock contracts catalogue synth diff bootstrap deploy bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' Makefile
@@ -47,8 +47,8 @@ e2e: environment ## the tests through one deployed local cloud
 
 check: lint types architecture synth ## everything that reads the code without running it
 
-lint: environment ## ruff, and whether locks and contracts are current
-	ruff check . && ruff format --check . && python scripts/lock.py --check && python scripts/export_contracts.py --check
+lint: environment ## ruff, and whether locks, contracts and the list of models are current
+	ruff check . && ruff format --check . && python scripts/lock.py --check && python scripts/export_contracts.py --check && python scripts/catalogue.py --check
 
 format: environment ## let ruff rewrite what it can
 	ruff check --fix . ; ruff format .
@@ -64,6 +64,9 @@ lock: environment ## compile every lock file from pyproject [UPGRADE=1: newest r
 
 contracts: environment ## regenerate OpenAPI and JSON Schemas from the models
 	python scripts/export_contracts.py
+
+catalogue: environment ## regenerate the AI service's models and prices from genai-prices
+	python scripts/catalogue.py
 
 synth: environment ## templates of ENV (local, dev, staging, prod), checked by cdk-nag
 	npx --no-install cdk synth --quiet -c env=$(ENV)

@@ -27,7 +27,8 @@ class DeploySettings:
     throttling_burst: int = 200
     # Roles of this account, beside the services', that may call the internal APIs.
     operator_role_names: tuple[str, ...] = ()
-    # Bedrock model ids: the one a session gets when it names none, and ones beside the catalogue's.
+    # The model a session gets when it names none, and ones beside the catalogue's: `provider:name`,
+    # or a Bedrock id alone.
     default_model: str = "amazon.nova-lite-v1:0"
     additional_models: tuple[str, ...] = ()
     # A snapshot of the initialized function at each deployment (AWS bills its cache and restores).

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from datetime import date
 from types import TracebackType
 from typing import Self, TypeVar
 from urllib.parse import quote
@@ -11,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from contracts.ai import turns, v1
+from contracts.ai import money, turns, v1
 from contracts.client.errors import InvalidAnswerError, NotFoundError, StreamInterruptedError
 from contracts.client.signing import SigV4
 from contracts.client.sse import MalformedStreamError, data_lines
@@ -293,6 +294,71 @@ class AIServiceClient:
                 raise InvalidAnswerError(_SERVICE, call.operation, reason) from None
         raise StreamInterruptedError(_SERVICE, call.operation, "the stream ended before its end")
 
+    async def get_usage(
+        self,
+        *,
+        project_id: int | None = None,
+        user_id: int | None = None,
+        first_day: date | None = None,
+        last_day: date | None = None,
+        group_by: Sequence[str] = (),
+        limit: int | None = None,
+        cursor: str | None = None,
+        options: CallOptions = NO_OPTIONS,
+    ) -> money.UsageReport:
+        """What a project or a user used; one of the two ids is required.
+
+        `group_by` is any of day, project, user and model; day and model if empty.
+        """
+        call = Call(
+            operation="get_usage",
+            method="GET",
+            path="/api/v1/usage",
+            query={
+                "project_id": project_id,
+                "user_id": user_id,
+                "from": first_day.isoformat() if first_day else None,
+                "to": last_day.isoformat() if last_day else None,
+                "group_by": ",".join(group_by) or None,
+                "limit": limit,
+                "cursor": cursor,
+            },
+            options=options,
+        )
+        return await self._fetch(call, money.UsageReport)
+
+    async def get_budget(
+        self, scope: str, *, options: CallOptions = NO_OPTIONS
+    ) -> money.Budget | None:
+        """The budget of a scope such as `project-7-user-3`; None if it has none."""
+        call = Call(operation="get_budget", method="GET", path=_budget_path(scope), options=options)
+        try:
+            return await self._fetch(call, money.Budget)
+        except NotFoundError as error:
+            if error.code == _NO_SUCH_ROUTE:
+                raise
+            return None
+
+    async def set_budget(
+        self, scope: str, limits: money.BudgetSet, *, options: CallOptions = NO_OPTIONS
+    ) -> money.Budget:
+        """Set the limits of a scope; both are replaced."""
+        call = Call(
+            operation="set_budget",
+            method="PUT",
+            path=_budget_path(scope),
+            body=limits,
+            options=options,
+        )
+        return await self._fetch(call, money.Budget)
+
+    async def delete_budget(self, scope: str, *, options: CallOptions = NO_OPTIONS) -> None:
+        """Remove the budget of a scope. Raises `NotFoundError`."""
+        call = Call(
+            operation="delete_budget", method="DELETE", path=_budget_path(scope), options=options
+        )
+        await self._fetch(call, money.BudgetDeleted)
+
     async def _fetch(self, call: Call, model: type[A]) -> A:
         return await self._calls.fetch(call, TypeAdapter(model))
 
@@ -303,3 +369,7 @@ def _turn_path(turn_id: str) -> str:
 
 def _session_path(session_id: str) -> str:
     return f"/api/v1/sessions/{quote(session_id, safe='')}"
+
+
+def _budget_path(scope: str) -> str:
+    return f"/api/v1/budgets/{quote(scope, safe='')}"

@@ -162,7 +162,15 @@ TURN: dict[str, Any] = {
     "cancelling": False,
     "attempt": 1,
     "message_id": 1003,
-    "usage": {"input": 44, "output": 14, "cache_read": 0, "cache_write": 0, "reasoning": 0},
+    "usage": {
+        "input": 44,
+        "output": 14,
+        "cache_read": 0,
+        "cache_write": 0,
+        "cache_write_1h": 0,
+        "reasoning": 0,
+    },
+    "usage_estimated": False,
     "delivered_tokens": None,
     "cost": "0.000006",
     "stop": "end",
@@ -189,6 +197,90 @@ RESTART_EVENT: dict[str, Any] = {
     "type": "restart",
     "provider": "anthropic",
     "model": "claude-haiku-4-5",
+}
+
+USAGE_SUM: dict[str, Any] = {
+    "calls": 12,
+    "input_tokens": 8_400,
+    "output_tokens": 3_100,
+    "cache_read_tokens": 21_000,
+    "cache_write_tokens": 0,
+    "cache_write_1h_tokens": 0,
+    "reasoning_tokens": 900,
+    "total_tokens": 33_400,
+    "cost": "0.0131",
+    "unpriced_calls": 0,
+    "estimated_calls": 0,
+}
+
+USAGE_REPORT: dict[str, Any] = {
+    "first_day": "2026-01-01",
+    "last_day": "2026-01-31",
+    "groups": [
+        USAGE_SUM
+        | {
+            "day": "2026-01-05",
+            "project_id": None,
+            "user_id": None,
+            "provider": "openai",
+            "model": "gpt-5-mini",
+        }
+    ],
+    "total": USAGE_SUM,
+    "has_more": False,
+    "next_cursor": None,
+}
+
+BUDGET_SET: dict[str, Any] = {"daily_limit": "2.50", "monthly_limit": "25"}
+
+BUDGET: dict[str, Any] = {
+    "scope": "project-7-user-3",
+    "daily_limit": "2.5",
+    "monthly_limit": "25",
+    "periods": [
+        {
+            "period": "day",
+            "name": "2026-01-05",
+            "limit": "2.5",
+            "spent": "0.0131",
+            "reserved": "0.25",
+            "left": "2.2369",
+            "renews_at": "2026-01-06T00:00:00Z",
+        },
+        {
+            "period": "month",
+            "name": "2026-01",
+            "limit": "25",
+            "spent": "4.0131",
+            "reserved": "0.25",
+            "left": "20.7369",
+            "renews_at": "2026-02-01T00:00:00Z",
+        },
+    ],
+    "created_at": CREATED_AT,
+    "updated_at": CREATED_AT,
+}
+
+BUDGET_DELETED: dict[str, Any] = {"message": "Budget deleted"}
+
+BUDGET_PROBLEM: dict[str, Any] = {
+    "type": "about:blank",
+    "title": "The budget is exhausted",
+    "status": 402,
+    "detail": (
+        "Of the 2.5 USD that project-7-user-3 may spend in a day 0.12 are left, and the call may"
+        " cost 0.25. The budget renews at 2026-01-06T00:00:00.000000Z."
+    ),
+    "code": "budget_exhausted",
+    "request_id": "3c0b7f6e-6f0f-4c7a-9a3e-0d7b1a1c5e11",
+    "budget": {
+        "scope": "project-7-user-3",
+        "period": "day",
+        "limit": "2.5",
+        "left": "0.12",
+        "needed": "0.25",
+        "renews_at": "2026-01-06T00:00:00Z",
+    },
 }
 
 HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from contracts.ai import examples, turns, v1
+from contracts.ai import examples, money, turns, v1
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from contracts.operation import (
@@ -14,6 +14,7 @@ from contracts.operation import (
     Operation,
     Parameter,
 )
+from contracts.problem import PROBLEM_MEDIA_TYPE
 
 _ID: dict[str, Any] = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
 
@@ -41,6 +42,17 @@ _LAST_EVENT_ID = Parameter(
     description="Events behind this one; the header `Last-Event-ID` says the same and wins. "
     "Without either: the events of the turn's present attempt.",
 )
+_SCOPE = Parameter(
+    name="scope",
+    schema={
+        "type": "string",
+        "pattern": money.SCOPE_PATTERN,
+        "maxLength": money.MAX_SCOPE_LENGTH,
+    },
+    description="`project-7`, `user-3`, or the user within the project: `project-7-user-3`.",
+    required=True,
+)
+_DATE: dict[str, Any] = {"type": "string", "format": "date"}
 _PAGE = (
     Parameter(
         name="limit",
@@ -64,6 +76,15 @@ _ANY = (400, 401, 403, 429, 500, 503, 504)
 _BODY = (413, 415, 422)
 _KEYED = (409,)
 _MODEL_CALL = (404, 502)
+
+# Of every call to a model.
+_EXHAUSTED = Answer(
+    model=money.BudgetProblem,
+    status=402,
+    description="A budget has no room for what the call may cost; which, and when it renews.",
+    example=examples.BUDGET_PROBLEM,
+    media_type=PROBLEM_MEDIA_TYPE,
+)
 
 _STREAM = """\
 Server-sent events. Each `data:` line is a StreamingChatChunk; the last of them is finished, has an
@@ -263,6 +284,7 @@ OPERATIONS: tuple[Operation, ...] = (
         answer=Answer(
             model=v1.ChatResponse, description="The answer.", example=examples.CHAT_RESPONSE
         ),
+        also=(_EXHAUSTED,),
         errors=_errors(_ANY, _BODY, _KEYED, _MODEL_CALL),
         delivery="streamed",
         idempotent_by_key=True,
@@ -282,6 +304,7 @@ OPERATIONS: tuple[Operation, ...] = (
             media_type=EVENT_STREAM_MEDIA_TYPE,
         ),
         query=(_PROTOCOL,),
+        also=(_EXHAUSTED,),
         errors=_errors(_ANY, _BODY, _KEYED, _MODEL_CALL),
         delivery="streamed",
         idempotent_by_key=True,
@@ -327,6 +350,76 @@ OPERATIONS: tuple[Operation, ...] = (
             example=examples.CANCELLING_TURN,
         ),
         errors=_errors(_ANY, (404,)),
+    ),
+    Operation(
+        operation_id="get_usage",
+        method="get",
+        path="/api/v1/usage",
+        summary="Sum up what a project or a user used, and what it cost",
+        tag="money",
+        description=(
+            "At least one of project_id and user_id is required; both narrow the report. Without "
+            f"dates it is of this month so far; a report has at most {money.MAX_USAGE_DAYS} days."
+        ),
+        query=(
+            Parameter(name="project_id", schema=_ID, description="Only this project's usage."),
+            Parameter(name="user_id", schema=_ID, description="Only this user's usage."),
+            Parameter(
+                name="from",
+                schema=_DATE,
+                description="The first day, UTC; the first of the last day's month if absent.",
+            ),
+            Parameter(name="to", schema=_DATE, description="The last day; today if absent."),
+            Parameter(
+                name="group_by",
+                schema={
+                    "type": "string",
+                    "pattern": money.GROUP_BY_PATTERN,
+                    "default": "day,model",
+                },
+                description="Of day, project, user and model, comma separated.",
+            ),
+            *_PAGE,
+        ),
+        answer=Answer(
+            model=money.UsageReport, description="One page.", example=examples.USAGE_REPORT
+        ),
+        errors=_errors(_ANY, (413, 422)),
+    ),
+    Operation(
+        operation_id="get_budget",
+        method="get",
+        path="/api/v1/budgets/{scope}",
+        summary="Read a budget and what is left of it",
+        tag="money",
+        path_parameters=(_SCOPE,),
+        answer=Answer(model=money.Budget, description="The budget.", example=examples.BUDGET),
+        errors=_errors(_ANY, (404, 422)),
+    ),
+    Operation(
+        operation_id="set_budget",
+        method="put",
+        path="/api/v1/budgets/{scope}",
+        summary="Set what a project, a user, or a user within a project may spend",
+        tag="money",
+        description="Both limits are replaced. What was spent before in the periods counts.",
+        path_parameters=(_SCOPE,),
+        body=money.BudgetSet,
+        body_example=examples.BUDGET_SET,
+        answer=Answer(model=money.Budget, description="The budget.", example=examples.BUDGET),
+        errors=_errors(_ANY, _BODY),
+    ),
+    Operation(
+        operation_id="delete_budget",
+        method="delete",
+        path="/api/v1/budgets/{scope}",
+        summary="Remove a budget",
+        tag="money",
+        path_parameters=(_SCOPE,),
+        answer=Answer(
+            model=money.BudgetDeleted, description="Removed.", example=examples.BUDGET_DELETED
+        ),
+        errors=_errors(_ANY, (404, 422)),
     ),
 )
 

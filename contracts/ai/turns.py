@@ -26,7 +26,8 @@ class TokenUsage(WireModel):
     input: Annotated[WireInt, Field(description="Neither read from a cache nor kept in one.")]
     output: Annotated[WireInt, Field(description="Without reasoning.")]
     cache_read: WireInt
-    cache_write: WireInt
+    cache_write: Annotated[WireInt, Field(description="Kept for minutes.")]
+    cache_write_1h: Annotated[WireInt, Field(description="Kept for an hour.")] = 0
     reasoning: WireInt
 
 
@@ -54,6 +55,9 @@ class Turn(WireModel):
         WireInt | None, Field(description="Of the stored answer, or of the part there is.")
     ] = None
     usage: Annotated[TokenUsage | None, Field(description="What the provider billed.")] = None
+    usage_estimated: Annotated[
+        bool, Field(description="The provider did not tell all of it: the answer broke off.")
+    ] = False
     delivered_tokens: Annotated[
         WireInt | None,
         Field(description="Of the answer, as far as it was kept: of a cancelled turn."),

@@ -9,17 +9,25 @@ from typing import TYPE_CHECKING
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
+from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
 from functions.ai.adapters.turn_items import Retention
+from functions.ai.domain.asking import Asker
 from functions.ai.domain.audit import Operations
+from functions.ai.domain.billing import Billing
+from functions.ai.domain.budget_guard import BudgetGuard
+from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService, Stores
 from functions.ai.domain.dependencies import Api, Stream
+from functions.ai.domain.money_ports import BudgetStore, UsageStore
 from functions.ai.domain.ports import ModelProvider, SessionStore, TurnStore
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
+from functions.ai.domain.usage_service import UsageService
 from functions.ai.settings import ApiSettings, AuditSettings, StreamSettings
 from servicekit.audit import AuditTrail, Outbox
 from servicekit.audit_outbox import DynamoOutbox, DynamoOutboxReader
@@ -42,6 +50,8 @@ FIRST_IDS_ABOVE = 1_000_000
 
 EVENT_RETENTION_SECONDS = 24 * 3600
 """How long a turn's events can be followed from any place."""
+PROVIDERS = frozenset({"bedrock"})
+"""Names of the providers that this deployment calls."""
 
 PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
@@ -59,6 +69,8 @@ class Storage:
     records: RecordStore
     counter: Counter
     outbox: Outbox
+    usage: UsageStore
+    budgets: BudgetStore
     close: Callable[[], None]
 
 
@@ -95,12 +107,17 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
     """The buffered function's dependencies over any storage."""
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
     sessions = _sessions(settings, storage, catalogue, clock)
+    operations = _operations(storage, clock)
     return Api(
-        settings.powertools_service_name,
-        catalogue,
-        sessions,
-        _turns(storage, sessions, clock),
-        storage.sessions,
+        service_name=settings.powertools_service_name,
+        catalogue=catalogue,
+        active_providers=PROVIDERS,
+        sessions=sessions,
+        turns=_turns(storage, sessions, clock),
+        store=storage.sessions,
+        clock=clock,
+        usage=UsageService(storage.usage, operations),
+        budgets=BudgetService(storage.budgets, storage.usage, clock, operations),
     )
 
 
@@ -114,11 +131,12 @@ def build_stream(
     catalogue = Catalogue(settings.default_model, settings.additional_model_names)
     sessions = _sessions(settings, storage, catalogue, clock)
     turns = _turns(storage, sessions, clock)
+    billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), catalogue)
     chat = ChatService(
         sessions,
         Stores(storage.sessions, storage.turns),
         turns,
-        TurnRunner(storage.turns, sessions, providers, clock),
+        TurnRunner(storage.turns, sessions, Asker(providers, billing, clock), billing, clock),
         catalogue,
         _idempotency(settings, storage, clock),
         clock,
@@ -140,12 +158,14 @@ def dynamodb_storage(
     table = DynamoTable(settings.table_name, make)
     retention = Retention(settings.turn_retention_days * _DAY_SECONDS, EVENT_RETENTION_SECONDS)
     return Storage(
-        DynamoSessions(table),
-        DynamoTurns(table, retention),
-        DynamoRecords(table),
-        DynamoCounter(table, FIRST_IDS_ABOVE),
-        DynamoOutbox(table, PRODUCER),
-        table.close,
+        sessions=DynamoSessions(table),
+        turns=DynamoTurns(table, retention),
+        records=DynamoRecords(table),
+        counter=DynamoCounter(table, FIRST_IDS_ABOVE),
+        outbox=DynamoOutbox(table, PRODUCER),
+        usage=DynamoUsage(table),
+        budgets=DynamoBudgets(table),
+        close=table.close,
     )
 
 

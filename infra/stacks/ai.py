@@ -137,8 +137,12 @@ class AiStack(EnvironmentStack):
 
     def _conversations(self) -> list[iam.PolicyStatement]:
         """Reading sessions and adding to them, by key."""
-        actions = ("GetItem", "PutItem", "UpdateItem", "Query")
-        return [self._table_statement("Conversations", actions, self._table.table_arn)]
+        actions = ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "Query")
+        return [
+            self._table_statement("Conversations", actions, self._table.table_arn),
+            # What is held of a budget ends with its turn, and a budget when it is removed.
+            items("Budgets", self._table, ("DeleteItem",), partitions=["BUDGET#*"]),
+        ]
 
     def _listings(self) -> list[iam.PolicyStatement]:
         """Lists over the indexes, and the deletion of a session with its messages."""

@@ -86,6 +86,7 @@ def test_limits_of_the_kit_are_those_of_the_contract() -> None:
 
 def test_every_status_of_the_services_errors_is_documented() -> None:
     documented = {status for operation in AI_V1.operations for status in operation.errors}
+    documented |= {a.status for operation in AI_V1.operations for a in operation.answers}
     # 405 is no operation's answer: there is no such operation then.
     statuses = {kind.status for kind in errors_of(("servicekit", "functions.ai"))} - {405}
     assert statuses <= documented

@@ -186,6 +186,10 @@ AI_CALLS = {
     ("get", "/api/v1/turns/{turn_id}"): "Turn",
     ("get", "/api/v1/turns/{turn_id}/events"): "TurnEvent",
     ("post", "/api/v1/turns/{turn_id}/cancel"): "Turn",
+    ("get", "/api/v1/usage"): "UsageReport",
+    ("get", "/api/v1/budgets/{scope}"): "Budget",
+    ("put", "/api/v1/budgets/{scope}"): "BudgetSet -> Budget",
+    ("delete", "/api/v1/budgets/{scope}"): "BudgetDeleted",
 }
 
 AUDIT_CALLS = {
@@ -293,6 +297,15 @@ def test_query_parameters() -> None:
         "list_messages": {"limit": False, "cursor": False},
         "chat_stream": {"protocol": False},
         "follow_turn": {"protocol": False, "last_event_id": False},
+        "get_usage": {
+            "project_id": False,
+            "user_id": False,
+            "from": False,
+            "to": False,
+            "group_by": False,
+            "limit": False,
+            "cursor": False,
+        },
     }
 
 

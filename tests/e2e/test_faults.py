@@ -8,7 +8,7 @@ import time
 import httpx
 import pytest
 
-from tests.e2e.conftest import chat_request, problem, processes
+from tests.e2e.conftest import chat_request, eventually, problem, processes
 
 BOTH = pytest.mark.parametrize("path", ["/api/v1/chat", "/api/v1/chat/stream"])
 

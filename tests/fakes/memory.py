@@ -9,6 +9,7 @@ from typing import Any
 from functions.ai.bootstrap import Storage
 from functions.ai.domain.errors import (
     ClaimLostError,
+    HoldsExpiredError,
     SessionNotActiveError,
     SessionNotFoundError,
     SessionOccupiedError,
@@ -30,6 +31,7 @@ from servicekit.clock import to_text
 from servicekit.idempotency import ClaimUpdate, Record
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
 from servicekit.paging import InvalidCursorError
+from tests.fakes.memory_money import MemoryMoney
 
 
 class MemoryCounter:
@@ -222,7 +224,10 @@ class MemorySessions:
 class MemoryTurns:
     """`ports.TurnStore`."""
 
-    def __init__(self, sessions: MemorySessions, records: MemoryRecords) -> None:
+    def __init__(
+        self, sessions: MemorySessions, records: MemoryRecords, money: MemoryMoney
+    ) -> None:
+        self._money = money
         self._sessions = sessions
         self._records = records
         self.turns: dict[str, Turn] = {}
@@ -300,6 +305,7 @@ class MemoryTurns:
         if session is None:
             raise SessionNotFoundError
         self._mine(turn)
+        self._charge(ending.bill)
         message = None
         place = session.next_sequence
         if ending.draft is not None:
@@ -327,6 +333,7 @@ class MemoryTurns:
 
     async def account(self, turn: Turn, bill: Bill) -> Turn:
         self._mine(turn)
+        self._charge(bill)
         self.turns[turn.turn_id] = _billed(turn, bill)
         for place, message in enumerate(self._sessions.stored.get(turn.session_id, [])):
             if message.sequence == turn.answer:
@@ -334,6 +341,14 @@ class MemoryTurns:
                 draft = replace(message.draft, tokens_used=tokens, cost=bill.cost)
                 self._sessions.stored[turn.session_id][place] = replace(message, draft=draft)
         return self.turns[turn.turn_id]
+
+    def _charge(self, bill: Bill | None) -> None:
+        if bill is None:
+            return
+        if not self._money.finish(None, bill.settlement):
+            raise HoldsExpiredError
+        for charge in bill.charges:
+            assert self._money.finish(charge, None)
 
     def _forget(self, turn_id: str) -> None:
         self.turns.pop(turn_id, None)
@@ -365,7 +380,13 @@ class MemoryTurns:
 
 
 def _billed(turn: Turn, bill: Bill) -> Turn:
-    return replace(turn, usage=bill.usage, cost=bill.cost, delivered_tokens=bill.delivered_tokens)
+    return replace(
+        turn,
+        usage=bill.usage,
+        usage_estimated=bill.estimated,
+        cost=bill.cost,
+        delivered_tokens=bill.delivered_tokens,
+    )
 
 
 @dataclass
@@ -407,11 +428,19 @@ class Memory:
     def __init__(self, floor: int = 0) -> None:
         self.records = MemoryRecords()
         self.sessions = MemorySessions(self.records)
-        self.turns = MemoryTurns(self.sessions, self.records)
+        self.money = MemoryMoney()
+        self.turns = MemoryTurns(self.sessions, self.records, self.money)
         self.counter = MemoryCounter(floor)
         self.outbox = MemoryOutbox()
 
     def storage(self) -> Storage:
         return Storage(
-            self.sessions, self.turns, self.records, self.counter, self.outbox, lambda: None
+            sessions=self.sessions,
+            turns=self.turns,
+            records=self.records,
+            counter=self.counter,
+            outbox=self.outbox,
+            usage=self.money,
+            budgets=self.money,
+            close=lambda: None,
         )

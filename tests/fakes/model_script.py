@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from itertools import pairwise
 from typing import Any
 
 _DIRECTIVE = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
-_FLAGS = frozenset({"hang", "step"})
-_COUNTS = frozenset({"chunks", "fail_after", "hang_after", "cut_after"})
+_FLAGS = frozenset(
+    {"hang", "step", "redacted", "close", "usage_last", "usage_never", "repeat", "crlf"}
+)
+_COUNTS = frozenset(
+    {
+        "chunks", "fail_after", "hang_after", "cut_after", "end_after", "drop", "split", "pings",
+        "retry_after", "input", "output", "cache_read", "cache_write", "reasoning",
+    }
+)  # fmt: skip
+_AT_LEAST_ONE = frozenset({"chunks", "split"})
+_SECONDS = frozenset({"delay", "wait"})
 _NAMES = frozenset({"fail", "stop"})
+_TEXTS = frozenset({"text", "thinking"})
 _DEFAULT_CHUNKS = 3
 _CHARACTERS_PER_TOKEN = 4
 
@@ -21,19 +31,57 @@ class InvalidScriptError(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
+class ToolUse:
+    """A tool that the model asks for; `arguments` is what it says, JSON or not."""
+
+    name: str
+    arguments: str
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Tokens that an answer is to say it used, in buckets that share none; None: an estimate."""
+
+    input: int | None = None
+    output: int | None = None
+    cache_read: int = 0
+    cache_write: int = 0
+    reasoning: int = 0
+
+
+_BUCKETS = frozenset(field.name for field in fields(Counts))
+
+
+@dataclass(frozen=True, slots=True)
 class Script:
-    """The directives of a message; see the package."""
+    """The directives of a message; see the packages of the servers that follow them."""
 
     chunks: int | None = None
     delay: float = 0.0
     text: str | None = None
-    stop: str = "end_turn"
+    stop: str | None = None
     fail: str | None = None
     fail_after: int | None = None
     hang: bool = False
     hang_after: int | None = None
     cut_after: int | None = None
     step: bool = False
+    # What only the provider server can do.
+    wait: float = 0.0
+    end_after: int | None = None
+    drop: int = 0
+    close: bool = False
+    split: int | None = None
+    crlf: bool = False
+    repeat: bool = False
+    pings: int = 0
+    retry_after: int | None = None
+    thinking: str | None = None
+    redacted: bool = False
+    tools: tuple[ToolUse, ...] = ()
+    counts: Counts = Counts()
+    usage_last: bool = False
+    usage_never: bool = False
 
 
 def parse(message: str) -> tuple[Script | None, str]:
@@ -64,6 +112,8 @@ def last_user_text(messages: Sequence[Mapping[str, Any]]) -> str:
 
 def answer(script: Script, prompt: str, turn: int) -> list[str]:
     """The answer's chunks; with `chunks` alone, one numbered sentence each."""
+    if script.repeat:
+        return [script.text or "again "] * (script.chunks or _DEFAULT_CHUNKS)
     if script.text is None and script.chunks is not None:
         sentences = [f"Chunk {i + 1} of {script.chunks}. " for i in range(script.chunks)]
         return [*sentences[:-1], sentences[-1].rstrip()]
@@ -86,28 +136,44 @@ def tokens(*texts: str) -> int:
 def _is_directive(content: str) -> bool:
     words = content.split()
     name = words[0].partition("=")[0] if words else ""
-    return name in _FLAGS | _COUNTS | _NAMES | {"delay", "text"}
+    return name in _FLAGS | _COUNTS | _SECONDS | _NAMES | _TEXTS | {"tool"}
 
 
 def _apply(script: Script, content: str) -> Script:
-    if content.startswith("text="):
-        return replace(script, text=content.removeprefix("text="))
+    name, _, value = content.partition("=")
+    if name in _TEXTS:
+        return _set(script, name, value)
+    if name == "tool":
+        return replace(script, tools=(*script.tools, _tool(value)))
     for word in content.split():
         name, _, value = word.partition("=")
         try:
-            script = replace(script, **{name: _value(name, value)})
+            script = _set(script, name, _value(name, value))
         except ValueError:
             raise InvalidScriptError(f"Unknown directive: {word}") from None
     return script
 
 
+def _set(script: Script, name: str, value: Any) -> Script:
+    if name in _BUCKETS:
+        return replace(script, counts=replace(script.counts, **{name: value}))
+    return replace(script, **{name: value})
+
+
+def _tool(value: str) -> ToolUse:
+    name, _, arguments = value.partition(" ")
+    if not name:
+        raise InvalidScriptError("Unknown directive: tool=")
+    return ToolUse(name, arguments.strip())
+
+
 def _value(name: str, value: str) -> Any:
     if name in _FLAGS and not value:
         return True
-    if name in _COUNTS and (count := int(value)) >= (name == "chunks"):
+    if name in _COUNTS and (count := int(value)) >= (name in _AT_LEAST_ONE):
         return count
     if name in _NAMES and value:
         return value
-    if name == "delay" and (seconds := float(value)) >= 0:
+    if name in _SECONDS and (seconds := float(value)) >= 0:
         return seconds
     raise ValueError(name)

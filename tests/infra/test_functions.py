@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from functions.ai.domain.runner import MAX_ANSWER_SECONDS
+from functions.ai.domain.asking import MAX_ANSWER_SECONDS
 from infra import web_adapter
 from infra.bundles import ROOT
 

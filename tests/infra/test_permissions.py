@@ -3,7 +3,10 @@
 import json
 
 # Everything a role of ours may do, by the last part of its name. What is not here fails the test.
-TABLE = {f"dynamodb:{action}" for action in ("GetItem", "PutItem", "UpdateItem", "Query")}
+TABLE = {
+    f"dynamodb:{action}"
+    for action in ("GetItem", "BatchGetItem", "PutItem", "UpdateItem", "DeleteItem", "Query")
+}
 TRACES = {"xray:PutTraceSegments", "xray:PutTelemetryRecords"}
 LOGS = {"logs:CreateLogStream", "logs:PutLogEvents"}
 STREAM = {
@@ -84,7 +87,7 @@ AUDIT = {
     | {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions", "logs:PutLogEvents"},
 }
 ALLOWED = {
-    "ai-api": TABLE | {"dynamodb:DeleteItem", "dynamodb:BatchWriteItem"} | LOGS | TRACES,
+    "ai-api": TABLE | {"dynamodb:BatchWriteItem"} | LOGS | TRACES,
     "ai-stream": TABLE
     | LOGS
     | TRACES

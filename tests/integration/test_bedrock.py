@@ -1,6 +1,8 @@
 """The Bedrock adapter with the real botocore client against a scripted server."""
 
 import asyncio
+import base64
+from dataclasses import replace
 
 import pytest
 from botocore.config import Config
@@ -19,7 +21,17 @@ from functions.ai.domain.errors import (
     ProviderTimeoutError,
     ProviderUnavailableError,
 )
-from functions.ai.domain.inference import Completion, Prompt
+from functions.ai.domain.inference import (
+    Completion,
+    Image,
+    Prompt,
+    Text,
+    Tool,
+    ToolCall,
+    ToolResult,
+    Usage,
+    Utterance,
+)
 from tests.fakes.ai_app import AiService, chat_body, chunks
 from tests.fakes.bedrock_server import BedrockServer
 from tests.fakes.prompts import said
@@ -94,6 +106,84 @@ async def test_an_answer_comes_in_its_chunks_with_its_usage(make_bedrock, server
     assert completion.usage.output > 0
     (call,) = server.calls
     assert call.body["system"] == [{"text": "Be brief"}]
+
+
+async def test_calls_reasoning_and_cached_tokens_come_with_the_completion(make_bedrock, server):
+    weather = Tool("weather", "Of a city", {"properties": {"city": {"type": "string"}}})
+    asked = replace(
+        prompt(
+            "[[thinking=Let me see]][[redacted]][[text=One moment]]"
+            '[[tool=weather {"city": "Köln"}]][[tool=now]]'
+            "[[input=10 output=5 cache_read=3 cache_write=2]]"
+        ),
+        tools=(weather,),
+        max_output_tokens=100,
+    )
+    texts: list[str] = []
+    completion = await collect(make_bedrock().stream(asked), texts)
+    assert "".join(texts) == "One moment"
+    assert completion.stop == "tool_calls"
+    assert completion.usage == Usage(10, 5, cache_read=3, cache_write=2)
+    first, second = completion.tool_calls
+    assert (first.name, first.arguments) == ("weather", {"city": "Köln"})
+    assert (second.name, second.arguments) == ("now", {})
+    assert [part.content["model"] for part in completion.opaque] == [asked.model] * 2
+    answered = replace(
+        asked,
+        utterances=(
+            *asked.utterances,
+            Utterance("assistant", (*completion.opaque, Text("One moment"), first, second)),
+            Utterance(
+                "user",
+                (
+                    ToolResult(first.id, "Rain"),
+                    ToolResult(second.id, "", is_error=True),
+                    Text("[[text=It rains]]"),
+                ),
+            ),
+        ),
+    )
+    texts = []
+    completion = await collect(make_bedrock().stream(answered), texts)
+    assert ("".join(texts), completion.stop) == ("It rains", "end")
+    body = server.calls[-1].body
+    assert body["inferenceConfig"] == {"maxTokens": 100}
+    thought, hidden, said_text, use, _ = body["messages"][1]["content"]
+    reasoning = thought["reasoningContent"]["reasoningText"]
+    assert reasoning["text"] == "Let me see"
+    assert base64.b64decode(reasoning["signature"]) == b"Let me see"
+    assert base64.b64decode(hidden["reasoningContent"]["redactedContent"]) == b"hidden"
+    assert said_text == {"text": "One moment"}
+    assert use["toolUse"]["input"] == {"city": "Köln"}
+    assert body["messages"][2]["content"][1]["toolResult"]["status"] == "error"
+
+
+async def test_an_image_leaves_as_its_bytes(make_bedrock, server):
+    look = Utterance("user", (Image("image/png", b"\x89PNG\xff"), Text("[[text=A dot]]")))
+    await collect(make_bedrock().stream(Prompt("m", (), (look,))), [])
+    (image, _) = server.calls[0].body["messages"][0]["content"]
+    assert image["image"]["format"] == "png"
+    assert base64.b64decode(image["image"]["source"]["bytes"]) == b"\x89PNG\xff"
+
+
+async def test_a_history_with_calls_needs_no_tools_of_today(make_bedrock, server):
+    said_before = (
+        said("user", "Weather?"),
+        Utterance("assistant", (ToolCall("a.b:c", "weather", {}),)),
+        Utterance("user", (ToolResult("a.b:c", "Rain"), Text("[[text=Fine]]"))),
+    )
+    texts: list[str] = []
+    await collect(make_bedrock().stream(Prompt("m", (), said_before)), texts)
+    assert "".join(texts) == "Fine"
+    (tool,) = server.calls[0].body["toolConfig"]["tools"]
+    assert tool["toolSpec"]["name"] == "weather"
+
+
+@pytest.mark.parametrize("arguments", ["[1]", '{"a": NaN}', '{"a"'])
+async def test_arguments_that_are_no_json_object_fail_the_answer(make_bedrock, arguments):
+    with pytest.raises(ProviderError) as failure:
+        await answer(make_bedrock(), f"[[tool=t {arguments}]]")
+    assert type(failure.value) is ProviderError
 
 
 async def test_text_arrives_before_the_model_is_done(make_bedrock, server):

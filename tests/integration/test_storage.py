@@ -1,6 +1,7 @@
 """What every implementation of the AI service's ports keeps: the fake and the real one."""
 
 import asyncio
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -11,10 +12,12 @@ from functions.ai.domain.errors import (
     SessionNotActiveError,
     SessionNotFoundError,
 )
+from functions.ai.domain.inference import Opaque
 from functions.ai.domain.models import Draft, Session, SessionChanges, SessionFilter
 from servicekit.idempotency import Claim, ClaimUpdate, Record
 from servicekit.ids import IntegerIds
 from servicekit.paging import InvalidCursorError
+from tests.integration.conftest import TABLE
 
 pytestmark = pytest.mark.anyio
 
@@ -71,6 +74,8 @@ async def test_what_is_stored_comes_back(storage):
         cost="0.00000006",
         reply_to=1,
         incomplete=True,
+        opaque=(Opaque("bedrock", {"text": "ü", "signature": "x"}), Opaque("anthropic", {})),
+        stop="tool_calls",
     )
     wanted = session(card_id=9, context={"deep": [{"x": 1.5}]})
     stored, messages = await storage.sessions.create(wanted, [draft(), full], None)
@@ -79,6 +84,19 @@ async def test_what_is_stored_comes_back(storage):
     assert [m.sequence for m in messages] == [1, 2]
     assert await read(storage, stored) == messages
     assert messages[1].draft == full
+
+
+async def test_a_message_of_earlier_days_is_read(dynamodb, make_client):
+    stored, (message,) = await dynamodb.sessions.create(session(), [draft(stop="end")], None)
+    client = make_client()
+    (item,) = (i for i in client.scan(TableName=TABLE)["Items"] if "stop" in i)
+    client.update_item(
+        TableName=TABLE,
+        Key={"pk": item["pk"], "sk": item["sk"]},
+        UpdateExpression="REMOVE #opaque, #stop",
+        ExpressionAttributeNames={"#opaque": "opaque", "#stop": "stop"},
+    )
+    assert await read(dynamodb, stored) == [replace(message, draft=draft())]
 
 
 async def test_nothing_comes_back_where_nothing_is(storage):

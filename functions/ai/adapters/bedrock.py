@@ -14,9 +14,10 @@ from collections.abc import AsyncGenerator, Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from functions.ai.adapters.bedrock_errors import to_app_error
+from functions.ai.adapters.converse import Answer, to_arguments
 from functions.ai.adapters.patience import Patience
 from functions.ai.domain.errors import ProviderTimeoutError, ProviderUnavailableError
-from functions.ai.domain.inference import Completion, Prompt, Said, Text, Usage, Utterance
+from functions.ai.domain.inference import Completion, Prompt, Said
 from servicekit.aws import LazyClient, make_client
 from servicekit.errors import AppError
 
@@ -89,30 +90,25 @@ class Bedrock:
             self._readers.discard(threading.current_thread())
 
     def _read_all(self, prompt: Prompt, feed: _Feed) -> Completion:
-        stream = self._open(prompt)
-        stopped = False
-        usage: Usage | None = None
+        stream, answer = self._open(prompt), Answer(prompt.model)
         try:
             for event in stream:
-                if "contentBlockDelta" in event:
-                    # What is no text (reasoning, say) is a sign of life all the same.
-                    feed.put(event["contentBlockDelta"]["delta"].get("text", ""))
-                elif "messageStop" in event:
-                    stopped = True
-                elif "metadata" in event:
-                    usage = _usage(event["metadata"])
+                text = answer.read(event)
+                # What is no text (reasoning, say) is a sign of life all the same.
+                if text or "contentBlockDelta" in event:
+                    feed.put(text)
                 if feed.abandoned:
                     break
         finally:
             stream.close()
-        if not stopped:
+        if not answer.is_whole:
             raise ProviderUnavailableError("The answer broke off.")
-        return Completion(usage)
+        return answer.completion()
 
     def _open(self, prompt: Prompt) -> Any:
         from botocore.exceptions import ConnectionClosedError  # noqa: PLC0415
 
-        client, arguments = self._client.get(), _arguments(prompt)
+        client, arguments = self._client.get(), to_arguments(prompt)
         try:
             return client.converse_stream(**arguments)["stream"]
         except ConnectionClosedError:
@@ -159,25 +155,6 @@ class _Feed:
             items, self._items = self._items, []
         self.ended = not isinstance(items[-1], str)
         return items
-
-
-def _arguments(prompt: Prompt) -> dict[str, Any]:
-    arguments: dict[str, Any] = {
-        "modelId": prompt.model,
-        "messages": [{"role": said.role, "content": _content(said)} for said in prompt.utterances],
-    }
-    if prompt.system:
-        arguments["system"] = [{"text": text} for text in prompt.system]
-    return arguments
-
-
-def _content(said: Utterance) -> list[dict[str, Any]]:
-    return [{"text": part.text} for part in said.parts if isinstance(part, Text)]
-
-
-def _usage(metadata: dict[str, Any]) -> Usage | None:
-    usage = metadata.get("usage")
-    return Usage(usage["inputTokens"], usage["outputTokens"]) if usage else None
 
 
 def _make_client(patience: Patience) -> BedrockRuntimeClient:

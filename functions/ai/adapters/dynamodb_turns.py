@@ -26,6 +26,8 @@ from typing import Never
 from functions.ai.adapters import keys
 from functions.ai.adapters.contention import pause
 from functions.ai.adapters.dynamodb import NEW, VISIBLE
+from functions.ai.adapters.dynamodb_budgets import settlement_writes
+from functions.ai.adapters.dynamodb_usage import usage_writes
 from functions.ai.adapters.session_items import message_item, place, session_from, session_item
 from functions.ai.adapters.turn_items import (
     Retention,
@@ -36,6 +38,7 @@ from functions.ai.adapters.turn_items import (
 )
 from functions.ai.domain.errors import (
     ClaimLostError,
+    HoldsExpiredError,
     SessionBusyError,
     SessionNotActiveError,
     SessionNotFoundError,
@@ -203,10 +206,13 @@ class DynamoTurns:
         for attempt in itertools.count():
             message = _answer(turn, sequence, ending.draft)
             ended = _ended(turn, ending, message)
+            bill = bill_writes(ending.bill)
             try:
-                await self._table.transact(self._end(turn, ended, ending, message), attempts=1)
+                await self._table.transact(
+                    [*bill, *self._end(turn, ended, ending, message)], attempts=1
+                )
             except TransactionRefusedError as refused:
-                sequence = _next_place(refused, turn)
+                sequence = _next_place(_behind(refused, len(bill)), turn)
             except WriteConflictError:
                 pass
             else:
@@ -218,7 +224,8 @@ class DynamoTurns:
     async def account(self, turn: Turn, bill: Bill) -> Turn:
         """See `ports.TurnStore`."""
         billed = _billed(turn, bill)
-        writes: list[Write] = [Put(turn_item(billed, self._retention), _mine(turn))]
+        money = bill_writes(bill)
+        writes: list[Write] = [*money, Put(turn_item(billed, self._retention), _mine(turn))]
         if turn.answer is not None:
             writes.append(
                 Update(
@@ -235,7 +242,8 @@ class DynamoTurns:
             )
         try:
             await self._table.transact(writes)
-        except TransactionRefusedError:
+        except TransactionRefusedError as refused:
+            _behind(refused, len(money))
             raise TurnLostError from None
         return billed
 
@@ -263,6 +271,14 @@ class DynamoTurns:
                 for item in event_items(turn, ending.events, self._retention)
             ),
         ]
+
+
+def bill_writes(bill: Bill | None) -> list[Write]:
+    """What the end of an attempt changes in usage and budgets."""
+    if bill is None:
+        return []
+    charges = [write for charge in bill.charges for write in usage_writes(charge)]
+    return [*charges, *(settlement_writes(bill.settlement) if bill.settlement else ())]
 
 
 def _now() -> float:
@@ -325,6 +341,16 @@ def _free(item: Item | None, turn: Turn) -> Session:
     return session
 
 
+def _behind(refused: TransactionRefusedError, bill: int) -> TransactionRefusedError:
+    """The refusal of what comes behind the bill; raises where it is the bill that was refused."""
+    failed = frozenset(n - bill for n in refused.failed if n >= bill)
+    if not failed:
+        raise HoldsExpiredError from None
+    return TransactionRefusedError(
+        failed, {n - bill: item for n, item in refused.items.items() if n >= bill}
+    )
+
+
 def _next_place(refused: TransactionRefusedError, turn: Turn) -> int:
     """Where the answer is tried again; raises where it has no place at all."""
     if _SESSION not in refused.failed:
@@ -379,4 +405,10 @@ def _ended(turn: Turn, ending: Ending, message: Message | None) -> Turn:
 
 
 def _billed(turn: Turn, bill: Bill) -> Turn:
-    return replace(turn, usage=bill.usage, cost=bill.cost, delivered_tokens=bill.delivered_tokens)
+    return replace(
+        turn,
+        usage=bill.usage,
+        usage_estimated=bill.estimated,
+        cost=bill.cost,
+        delivered_tokens=bill.delivered_tokens,
+    )

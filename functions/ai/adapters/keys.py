@@ -10,12 +10,20 @@
 | counter     | COUNTER#<name>    | COUNTER         |              |           |                |
 | audit       | AUDITSEQ#<shard>  | AUDITSEQ        | (see `servicekit.audit_outbox`)           |
 |             | AUDITOUT#<shard>  | <sequence>      |                                           |
+| charge      | CHARGE#<turn>     | <attempt>#<call> | (see `dynamodb_usage`)                    |
+| usage       | USAGE#PROJECT#<id>| <day>#<user>#<provider>#<model>                             |
+|             | USAGE#USER#<id>   | <day>#<project>#<provider>#<model>                          |
+| budget      | BUDGET#<scope>    | BUDGET          | (see `dynamodb_budgets`)                  |
+| its counters| BUDGET#<scope>    | COUNTER#<kind>#<period>                                     |
+| its holds   | BUDGET#<scope>    | HOLD#<expiry>#<turn>#<attempt>                              |
 | routing     | ROUTING#<project> | ROUTING         | (see `dynamodb_routing`)                  |
-| circuit     | CIRCUIT#<provider>#<model> | CIRCUIT | (see `dynamodb_breaker`)                 |
+| circuit     | CIRCUIT#<provider>#<model> | CIRCUIT | (see `dynamodb_breaker`)                |
 | probe       | PROBE             | PROBE           | (never written: /ready reads it)          |
 """
 
 from __future__ import annotations
+
+from datetime import date
 
 from servicekit.dynamodb import Key
 
@@ -86,6 +94,59 @@ def listing_sk(created_at: str, session_id: str) -> str:
 def session_of_listing(sk: str) -> str:
     """The session's id in a listing key; empty if it is none."""
     return sk.partition("#")[2]
+
+
+def charge_key(turn_id: str, attempt: int, call: int) -> Key:
+    """What an attempt to answer a turn was charged for one of its calls."""
+    return {"pk": f"CHARGE#{turn_id}", "sk": f"{attempt:0{_PLACE_DIGITS}}#{call}"}
+
+
+def project_usage_pk(project_id: int) -> str:
+    """What was used in a project."""
+    return f"USAGE#PROJECT#{project_id}"
+
+
+def user_usage_pk(user_id: int) -> str:
+    """What a user used."""
+    return f"USAGE#USER#{user_id}"
+
+
+def usage_sk(day: date, other_id: int, provider: str, model: str) -> str:
+    """A sum's place by its day; `other_id` is the user in a project, the project of a user."""
+    return f"{day.isoformat()}#{other_id}#{provider}#{model}"
+
+
+def usage_range(first: date, last: date) -> tuple[str, str]:
+    """The first and the last key of the sums of these days."""
+    return first.isoformat(), f"{last.isoformat()}$"
+
+
+def budget_pk(scope: str) -> str:
+    """The partition of a budget, its counters and its holds."""
+    return f"BUDGET#{scope}"
+
+
+def budget_key(scope: str) -> Key:
+    """A budget's own item."""
+    return {"pk": budget_pk(scope), "sk": "BUDGET"}
+
+
+def counter_key(scope: str, kind: str, period: str) -> Key:
+    """The counter of one day or month."""
+    return {"pk": budget_pk(scope), "sk": f"COUNTER#{kind}#{period}"}
+
+
+def hold_key(scope: str, expires_at: int, turn_id: str, attempt: int) -> Key:
+    """What an attempt holds; holds sort by the second in which they expire."""
+    return {
+        "pk": budget_pk(scope),
+        "sk": f"HOLD#{expires_at:0{_PLACE_DIGITS}}#{turn_id}#{attempt}",
+    }
+
+
+def expired_holds(now: int) -> tuple[str, str]:
+    """The first and the last key of the holds that expired before `now`."""
+    return "HOLD#", f"HOLD#{now:0{_PLACE_DIGITS}}"
 
 
 def routing_key(project_id: int) -> Key:

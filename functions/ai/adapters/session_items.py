@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from functions.ai.adapters import keys
+from functions.ai.domain.inference import Opaque
 from functions.ai.domain.models import Draft, Message, Session
 from servicekit.clock import from_text, to_text
 from servicekit.dynamodb import Item
@@ -79,6 +80,8 @@ def message_item(message: Message) -> Item:
         "reply_to": draft.reply_to,
         "incomplete": draft.incomplete,
         "turn_id": draft.turn_id,
+        "opaque": _opaque_item(draft.opaque),
+        "stop": draft.stop,
         "created_at": to_text(draft.created_at),
     }
 
@@ -97,9 +100,22 @@ def message_from(session: Session, item: Mapping[str, Any]) -> Message:
         cost=item["cost"],
         reply_to=item["reply_to"],
         incomplete=item["incomplete"],
+        # Items of earlier days have none of these.
         turn_id=item.get("turn_id"),
+        opaque=_opaque_from(item.get("opaque")),
+        stop=item.get("stop"),
     )
     return place(session, item["sequence"], draft)
+
+
+def _opaque_item(opaque: Sequence[Opaque]) -> str | None:
+    spelt = [{"origin": part.origin, "content": part.content} for part in opaque]
+    return to_json(spelt) if spelt else None
+
+
+def _opaque_from(stored: str | None) -> tuple[Opaque, ...]:
+    parts = json.loads(stored) if stored else []
+    return tuple(Opaque(part["origin"], part["content"]) for part in parts)
 
 
 def place(session: Session, sequence: int, draft: Draft) -> Message:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from functions.ai.domain.budgets import Scope
 from functions.ai.domain.models import Session, SessionFilter
 from functions.ai.domain.turns import Turn
 from servicekit.audit import AuditEntry, AuditTrail, JsonObject, Outcome
@@ -37,6 +38,10 @@ class Action(StrEnum):
     READ_TURN = "ai.turn.read"
     FOLLOW_TURN = "ai.turn.follow"
     CANCEL_TURN = "ai.turn.cancel"
+    READ_USAGE = "ai.usage.read"
+    READ_BUDGET = "ai.budget.read"
+    SET_BUDGET = "ai.budget.set"
+    DELETE_BUDGET = "ai.budget.delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +84,16 @@ class Subject:
     def listing(cls, wanted: SessionFilter) -> Subject:
         """The sessions of a project or a user."""
         return cls(_SESSIONS, user_id=wanted.user_id, project_id=wanted.project_id)
+
+    @classmethod
+    def usage(cls, project_id: int | None, user_id: int | None) -> Subject:
+        """What a project or a user used."""
+        return cls("ai/usage", user_id=user_id, project_id=project_id)
+
+    @classmethod
+    def budget(cls, scope: Scope) -> Subject:
+        """What a project or a user may spend."""
+        return cls(f"ai/budgets/{scope.name}", user_id=scope.user_id, project_id=scope.project_id)
 
 
 class Operations:

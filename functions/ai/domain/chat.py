@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 
+from functions.ai.domain.asking import Work
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.channel import Channel, Listening
@@ -19,7 +20,7 @@ from functions.ai.domain.errors import (
 )
 from functions.ai.domain.models import Draft, Message, Session
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
-from functions.ai.domain.runner import TurnRunner, Work
+from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turns import LEASE_SECONDS, Turn
@@ -278,8 +279,8 @@ class ChatService:
         return session
 
     def _model(self, command: ChatCommand, session: Session) -> Model:
-        return self._catalogue.find(
-            command.provider or session.provider, command.model or session.model
+        return self._catalogue.for_session(
+            command.provider, command.model, session.provider, session.model
         )
 
     async def _read(self, history: _History, session: Session, up_to: int) -> None:

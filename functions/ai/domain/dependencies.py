@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass
 
+from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.ports import SessionStore
 from functions.ai.domain.sessions import SessionService
 from functions.ai.domain.turn_service import TurnService
+from functions.ai.domain.usage_service import UsageService
+from servicekit.clock import Clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +21,14 @@ class Api:
 
     service_name: str
     catalogue: Catalogue
+    # Names of the providers that the deployment can call.
+    active_providers: Collection[str]
     sessions: SessionService
     turns: TurnService
     store: SessionStore
+    clock: Clock
+    usage: UsageService
+    budgets: BudgetService
 
 
 @dataclass(frozen=True, slots=True)

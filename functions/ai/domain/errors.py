@@ -40,6 +40,10 @@ class SessionOccupiedError(Exception):
         self.turn_id = turn_id
 
 
+class HoldsExpiredError(Exception):
+    """What a turn had reserved was given back, for it took too long: its settlement is refused."""
+
+
 class TurnInProgressError(AppError):
     """One turn at a time: the next question waits for the answer, or cancels the turn."""
 
@@ -102,6 +106,14 @@ class UnknownModelError(AppError):
     code = "unknown_model"
     status = 422
     title = "The model does not exist"
+
+
+class ModelRetiredError(AppError):
+    """Its provider has withdrawn the model; the catalogue lists it as inactive."""
+
+    code = "model_retired"
+    status = 422
+    title = "The model was withdrawn"
 
 
 class StreamNotSupportedError(AppError):

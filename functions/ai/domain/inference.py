@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 Side = Literal["user", "assistant"]
@@ -98,7 +98,8 @@ class Prompt:
 class Usage:
     """Tokens of one call in buckets that share none: each token is in one of them.
 
-    `input` is what no cache served or kept, `output` what is no reasoning.
+    `input` is what no cache served or kept, `output` what is no reasoning; `cache_write` is kept
+    for minutes, `cache_write_1h` for an hour.
     """
 
     input: int
@@ -106,11 +107,20 @@ class Usage:
     cache_read: int = 0
     cache_write: int = 0
     reasoning: int = 0
+    cache_write_1h: int = 0
+
+    @property
+    def prompt(self) -> int:
+        """Tokens that the model was sent, whether or not a cache had them."""
+        return self.input + self.cache_read + self.cache_write + self.cache_write_1h
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(self)))
 
     @property
     def total(self) -> int:
         """All tokens."""
-        return self.input + self.output + self.cache_read + self.cache_write + self.reasoning
+        return self.prompt + self.output + self.reasoning
 
 
 @dataclass(frozen=True, slots=True)

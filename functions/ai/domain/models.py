@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
+from functions.ai.domain.inference import Opaque, Stop
+
 Role = Literal["user", "assistant", "system"]
 Status = Literal["active", "completed", "failed", "cancelled"]
 ToolData = Sequence[Mapping[str, Any]]
@@ -53,6 +55,8 @@ class Draft:
     reply_to: int | None = None
     incomplete: bool = False
     turn_id: str | None = None
+    opaque: tuple[Opaque, ...] = ()
+    stop: Stop | None = None
 
 
 @dataclass(frozen=True, slots=True)

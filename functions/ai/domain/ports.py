@@ -125,12 +125,15 @@ class TurnStore(Protocol):
     async def conclude(self, turn: Turn, ending: Ending) -> tuple[Turn, Message | None]:
         """Ends the attempt, and lets go of the session.
 
-        Raises `TurnLostError` when it is not the attempt's own any more, `SessionNotFoundError` and
-        `SessionBusyError`.
+        Raises `TurnLostError` when it is not the attempt's own any more, `HoldsExpiredError` when
+        its bill's settlement does not hold any more, `SessionNotFoundError` and `SessionBusyError`.
         """
 
     async def account(self, turn: Turn, bill: Bill) -> Turn:
-        """Adds the bill of an ended turn that was concluded without. Raises `TurnLostError`."""
+        """Adds the bill of an ended turn that was concluded without.
+
+        Raises `TurnLostError` and `HoldsExpiredError`.
+        """
 
 
 class ModelProvider(Protocol):

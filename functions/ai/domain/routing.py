@@ -66,8 +66,8 @@ class Policy:
         if len(equals) == len(self.default):
             equals = []
         others = (*drawn(equals, random), *self.fallbacks)
-        unique = {target.name: target for target in reversed(others) if target.name != asked.name}
-        return list(reversed(unique.values()))
+        unique = {target.name: target for target in others if target.name != asked.name}
+        return list(unique.values())
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from functions.ai.domain.budgets import BudgetSettlement
 from functions.ai.domain.inference import Stop, Usage
 from functions.ai.domain.models import Draft, Message
+from functions.ai.domain.usage import Charge
 from servicekit.errors import AppError
 
 TurnStatus = Literal["queued", "running", "completed", "failed", "cancelled"]
@@ -75,6 +77,7 @@ class Turn:
     answer: int | None = None
     message_id: int | None = None
     usage: Usage | None = None
+    usage_estimated: bool = False
     delivered_tokens: int | None = None
     cost: str | None = None
     stop: Stop | None = None
@@ -127,11 +130,16 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Bill:
-    """What an attempt used and cost; usage and cost are None where nobody said."""
+    """What an attempt used and cost, `estimated` where its provider did not tell; both None where
+    it was not billed. `charges` and `settlement` are what is written down of it.
+    """
 
     usage: Usage | None = None
     cost: str | None = None
     delivered_tokens: int | None = None
+    estimated: bool = False
+    charges: tuple[Charge, ...] = ()
+    settlement: BudgetSettlement | None = None
 
 
 @dataclass(frozen=True, slots=True)

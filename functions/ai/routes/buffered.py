@@ -6,43 +6,29 @@ import asyncio
 import logging
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from starlette.middleware import Middleware
 
 from contracts.ai import v1
 from contracts.ai.turns import MAX_TURN_ID_LENGTH
-from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from functions.ai.domain.dependencies import Api
 from functions.ai.domain.errors import SessionNotFoundError, TurnNotFoundError
 from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
-from functions.ai.routes import wire
+from functions.ai.routes import money, wire
 from functions.ai.routes.idempotent import keyed
+from functions.ai.routes.parameters import ApiDep, Cursor, Id, Limit, OptionalId, signed
 from functions.ai.routes.wire import WireResponse
 from servicekit.asgi import RequestMiddleware
 from servicekit.errors import InvalidRequestError
-from servicekit.identity import buffered_context, require_caller
-from servicekit.paging import DEFAULT_LIMIT, MAX_LIMIT
+from servicekit.identity import buffered_context
+from servicekit.paging import DEFAULT_LIMIT
 from servicekit.problems import fastapi_exception_handlers, read_json
 
 READY_DEADLINE_SECONDS = 3.0
 
 _logger = logging.getLogger(__name__)
-
-Id = Annotated[int, Query(ge=1, le=MAX_ID)]
-OptionalId = Annotated[int | None, Query(ge=1, le=MAX_ID)]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
-Cursor = Annotated[str | None, Query(min_length=1, max_length=512)]
-
-
-def _api(request: Request) -> Api:
-    api: Api = request.app.state.api
-    return api
-
-
-async def _signed(request: Request) -> None:
-    require_caller(request.scope)
 
 
 def _session_id(session_id: str) -> str:
@@ -58,12 +44,11 @@ def _turn_id(turn_id: str) -> str:
     return turn_id
 
 
-ApiDep = Annotated[Api, Depends(_api)]
 SessionId = Annotated[str, Depends(_session_id)]
 TurnId = Annotated[str, Depends(_turn_id)]
 
 open_routes = APIRouter()
-signed_routes = APIRouter(dependencies=[Depends(_signed)])
+signed_routes = APIRouter(dependencies=[Depends(signed)])
 
 
 def create_app(api: Api) -> FastAPI:
@@ -83,6 +68,7 @@ def create_app(api: Api) -> FastAPI:
     app.state.api = api
     app.include_router(open_routes)
     app.include_router(signed_routes)
+    app.include_router(money.routes)
     return app
 
 
@@ -111,13 +97,27 @@ async def get_readiness(api: ApiDep) -> WireResponse:
 @signed_routes.get("/api/v1/providers")
 async def list_providers(api: ApiDep) -> WireResponse:
     """All providers."""
-    return WireResponse([wire.provider(api.catalogue.provider)])
+    default = api.catalogue.default.provider
+    return WireResponse(
+        [
+            wire.provider(
+                known, is_active=known.name in api.active_providers, is_default=known is default
+            )
+            for known in api.catalogue.providers
+        ]
+    )
 
 
 @signed_routes.get("/api/v1/models")
 async def list_models(api: ApiDep, provider_id: OptionalId = None) -> WireResponse:
     """All models, or one provider's."""
-    return WireResponse([wire.model(known) for known in api.catalogue.of_provider(provider_id)])
+    now = api.clock()
+    return WireResponse(
+        [
+            wire.model(known, now, is_active=known.provider.name in api.active_providers)
+            for known in api.catalogue.of_provider(provider_id)
+        ]
+    )
 
 
 @signed_routes.post("/api/v1/sessions")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
+from datetime import datetime
 from typing import Any
 
 from pydantic import BaseModel
@@ -12,6 +13,7 @@ from starlette.responses import Response
 from contracts.ai import turns as contract
 from contracts.ai import v1
 from functions.ai.domain import catalogue, models, turns
+from functions.ai.domain.pricing import usd
 from functions.ai.domain.sessions import CursorPage, SessionView
 
 
@@ -28,21 +30,22 @@ class WireResponse(Response):
         super().__init__(body, status_code)
 
 
-def provider(known: catalogue.Provider) -> v1.Provider:
+def provider(known: catalogue.Provider, *, is_active: bool, is_default: bool) -> v1.Provider:
     """A provider; how it is reached is no business of its callers."""
     return v1.Provider(
         id=known.number,
         name=known.name,
         display_name=known.display_name,
         config={},
-        is_active=True,
-        is_default=True,
+        is_active=is_active,
+        is_default=is_default,
         created_at=known.since,
     )
 
 
-def model(known: catalogue.Model) -> v1.Model:
-    """A model."""
+def model(known: catalogue.Model, at: datetime, *, is_active: bool) -> v1.Model:
+    """A model with its prices at that time; a retired one is never active."""
+    costs = known.per_thousand(at)
     return v1.Model(
         id=known.number,
         provider_id=known.provider.number,
@@ -52,9 +55,10 @@ def model(known: catalogue.Model) -> v1.Model:
         supports_functions=known.supports_functions,
         supports_vision=known.supports_vision,
         context_window=known.context_window,
-        input_cost=None if known.input_cost is None else f"{known.input_cost:f}",
-        output_cost=None if known.output_cost is None else f"{known.output_cost:f}",
-        is_active=True,
+        max_tokens=known.max_output_tokens,
+        input_cost=usd(costs[0]) if costs else None,
+        output_cost=usd(costs[1]) if costs else None,
+        is_active=is_active and not known.retired,
         is_default=known.is_default,
         created_at=known.provider.since,
     )
@@ -91,6 +95,7 @@ def turn(known: turns.Turn) -> contract.Turn:
         attempt=known.attempt,
         message_id=known.message_id,
         usage=contract.TokenUsage(**asdict(usage)) if usage else None,
+        usage_estimated=known.usage_estimated,
         delivered_tokens=known.delivered_tokens,
         cost=known.cost,
         stop=known.stop,

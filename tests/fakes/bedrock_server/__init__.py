@@ -9,6 +9,9 @@ Directives stand in double square brackets in the last user message, several in 
     [[fail_after=3]]            fail after three chunks; with `fail=` as that exception
     [[hang]] [[hang_after=2]]   send nothing (more) until the client leaves
     [[cut_after=2]]             close the connection after two chunks
+    [[thinking=Hm]] [[redacted]]    reason first: in words with a signature; out of sight
+    [[tool=weather {"city": "Köln"}]]   call a tool; the arguments leave as they are, JSON or not
+    [[input=10 output=5 cache_read=3 cache_write=2]]    tokens used
     [[step]]                    wait for `BedrockServer.step` before each chunk but the first
 
 Without a directive it answers deterministically, or hands the request on, unchanged, to an

@@ -7,26 +7,24 @@ import json
 import re
 import select
 import socket
-import sys
-import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from base64 import b64encode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from types import TracebackType
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from tests.fakes.bedrock_server import eventstream
+from tests.fakes.loopback_server import HOST, LoopbackServer
 from tests.fakes.model_script import (
     InvalidScriptError,
     Script,
     answer,
     last_user_text,
     parse,
+    split,
     tokens,
 )
-
-HOST = "127.0.0.1"
 
 _ROUTE = re.compile(r"/model/(?P<model>.+)/(?P<operation>converse|converse-stream)")
 _STATUS = {
@@ -41,7 +39,9 @@ _STATUS = {
     "ThrottlingException": 429,
     "ValidationException": 400,
 }
-_POLL_SECONDS = 0.01
+_STOP = "end_turn"
+_TEXT_BLOCK = 2
+"""The text's index: reasoning has those before it, tools those behind."""
 _UPSTREAM_TIMEOUT_SECONDS = 300
 _READ_BYTES = 65_536
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding"})
@@ -57,7 +57,7 @@ class RecordedCall:
     headers: Mapping[str, str]
 
 
-class BedrockServer:
+class BedrockServer(LoopbackServer):
     """Runs in a thread between `with` and its end; `url` is its endpoint.
 
     Calls without a directive go to `upstream` (a URL, without a path) if one is given.
@@ -66,71 +66,12 @@ class BedrockServer:
     def __init__(self, *, port: int = 0, upstream: str | None = None) -> None:
         self.calls: list[RecordedCall] = []
         self.upstream = urlsplit(upstream) if upstream else None
-        self._stopped = threading.Event()
-        self._steps = threading.Semaphore(0)
         owner = self
 
         class Handler(_Handler):
             server_of = owner
 
-        self._http = _Server((HOST, port), Handler)
-        self.url = f"http://{HOST}:{self._http.server_address[1]}"
-        self._thread = threading.Thread(
-            target=self._http.serve_forever, kwargs={"poll_interval": _POLL_SECONDS}, daemon=True
-        )
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._stopped.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
-
-    def step(self, count: int = 1) -> None:
-        """Let `count` more chunks out to the stream that was asked to `[[step]]`."""
-        self._steps.release(count)
-
-    def forget_steps(self) -> None:
-        """A stream that was asked to `[[step]]` begins: what an earlier one left does not count."""
-        while self._steps.acquire(blocking=False):
-            pass
-
-    def pause(self, seconds: float) -> bool:
-        """Wait; False when the server stops meanwhile."""
-        return not self._stopped.wait(seconds)
-
-    def wait_for_step(self, gone: Callable[[], bool]) -> bool:
-        """Wait for `step`; False when the server stops or the client is gone."""
-        while not self._steps.acquire(timeout=_POLL_SECONDS):
-            if self._stopped.is_set() or gone():
-                return False
-        return True
-
-    def hang(self, gone: Callable[[], bool]) -> None:
-        """Wait until the server stops or the client is gone."""
-        while self.pause(_POLL_SECONDS) and not gone():
-            pass
-
-
-class _Server(ThreadingHTTPServer):
-    # Many conversations begin at once; beyond socketserver's 5 the kernel makes clients wait.
-    request_queue_size = 128
-    # A hung call ends with the server: its thread sees the stop event, and nobody waits for it.
-    daemon_threads = True
-    block_on_close = False
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        # A client may leave at any time; whatever else goes wrong is the fake's own fault.
-        if not isinstance(sys.exception(), ConnectionError):
-            super().handle_error(request, client_address)
+        super().__init__(Handler, port)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -165,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if script is None and self.server_of.upstream is not None:
             self._forward(body)
-        elif reason := _refusal(messages):
+        elif reason := _refusal(messages) or _tool_refusal(call.body):
             self._fail("ValidationException", reason)
         else:
             turn = sum(message["role"] == "user" for message in messages)
@@ -211,8 +152,8 @@ class _Handler(BaseHTTPRequestHandler):
             200,
             {
                 "output": {"message": {"role": "assistant", "content": [{"text": text}]}},
-                "stopReason": script.stop,
-                "usage": _usage(call.body, text),
+                "stopReason": script.stop or _STOP,
+                "usage": _usage(script, call.body, text),
                 "metrics": {"latencyMs": 1},
             },
         )
@@ -225,13 +166,15 @@ class _Handler(BaseHTTPRequestHandler):
         if script.step:
             self.server_of.forget_steps()
         self._chunk(eventstream.event("messageStart", {"role": "assistant"}))
+        for frame in _thinking_frames(script):
+            self._chunk(frame)
         for number, text in enumerate(chunks):
             if self._ended(script, number):
                 return
             if number and not self._may_go_on(script):
                 self.close_connection = True
                 return
-            delta = {"contentBlockIndex": 0, "delta": {"text": text}}
+            delta = {"contentBlockIndex": _TEXT_BLOCK, "delta": {"text": text}}
             self._chunk(eventstream.event("contentBlockDelta", delta))
         if self._ended(script, len(chunks)):
             return
@@ -332,10 +275,41 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunk(b"")
 
 
+def _thinking_frames(script: Script) -> Iterator[bytes]:
+    deltas: list[Mapping[str, Any]] = []
+    if script.thinking is not None:
+        deltas += [{"text": piece} for piece in split(script.thinking, 2)]
+        deltas.append({"signature": b64encode(script.thinking.encode()).decode()})
+    if deltas:
+        yield from _block(_TEXT_BLOCK - 2, [{"reasoningContent": delta} for delta in deltas])
+    if script.redacted:
+        hidden = {"redactedContent": b64encode(b"hidden").decode()}
+        yield from _block(_TEXT_BLOCK - 1, [{"reasoningContent": hidden}])
+
+
+def _tool_frames(script: Script) -> Iterator[bytes]:
+    for number, tool in enumerate(script.tools, start=1):
+        start = {"toolUse": {"toolUseId": f"tooluse_{number}", "name": tool.name}}
+        index = _TEXT_BLOCK + number
+        opening = {"contentBlockIndex": index, "start": start}
+        yield eventstream.event("contentBlockStart", opening)
+        pieces = split(tool.arguments, 3) if tool.arguments else []
+        yield from _block(index, [{"toolUse": {"input": piece}} for piece in pieces])
+
+
+def _block(index: int, deltas: Iterable[Mapping[str, Any]]) -> Iterator[bytes]:
+    for delta in deltas:
+        said = {"contentBlockIndex": index, "delta": delta}
+        yield eventstream.event("contentBlockDelta", said)
+    yield eventstream.event("contentBlockStop", {"contentBlockIndex": index})
+
+
 def _closing_frames(script: Script, body: Mapping[str, Any], text: str) -> Iterator[bytes]:
-    yield eventstream.event("contentBlockStop", {"contentBlockIndex": 0})
-    yield eventstream.event("messageStop", {"stopReason": script.stop})
-    metadata = {"usage": _usage(body, text), "metrics": {"latencyMs": 1}}
+    yield eventstream.event("contentBlockStop", {"contentBlockIndex": _TEXT_BLOCK})
+    yield from _tool_frames(script)
+    stop = script.stop or ("tool_use" if script.tools else _STOP)
+    yield eventstream.event("messageStop", {"stopReason": stop})
+    metadata = {"usage": _usage(script, body, text), "metrics": {"latencyMs": 1}}
     yield eventstream.event("metadata", metadata)
 
 
@@ -353,12 +327,35 @@ def _refusal(messages: Sequence[Mapping[str, Any]]) -> str | None:
     return None
 
 
-def _usage(body: Mapping[str, Any], text: str) -> dict[str, int]:
+def _tool_refusal(body: Mapping[str, Any]) -> str | None:
+    """Why Bedrock would refuse the conversation's tools, if it would."""
+    asked: list[str] = []
+    for number, message in enumerate(body["messages"]):
+        blocks = message.get("content", ())
+        results = [b["toolResult"]["toolUseId"] for b in blocks if "toolResult" in b]
+        if sorted(results) != sorted(asked):
+            return f"messages.{number}: toolResult blocks must match the toolUse blocks before."
+        asked = [b["toolUse"]["toolUseId"] for b in blocks if "toolUse" in b]
+        if (asked or results) and "toolConfig" not in body:
+            return (
+                "The toolConfig field must be defined when using toolUse and toolResult content"
+                " blocks."
+            )
+    return None
+
+
+def _usage(script: Script, body: Mapping[str, Any], text: str) -> dict[str, int]:
+    """As Bedrock counts: `inputTokens` are those that no cache served or kept."""
     blocks = [*body.get("system", ()), *(b for m in body["messages"] for b in m["content"])]
-    asked = tokens(*(block.get("text", "") for block in blocks))
-    answered = tokens(text)
-    return {
+    counts = script.counts
+    asked = tokens(*(b.get("text", "") for b in blocks)) if counts.input is None else counts.input
+    answered = tokens(text) if counts.output is None else counts.output
+    usage = {
         "inputTokens": asked,
         "outputTokens": answered,
-        "totalTokens": asked + answered,
+        "totalTokens": asked + answered + counts.cache_read + counts.cache_write,
     }
+    if counts.cache_read or counts.cache_write:
+        usage["cacheReadInputTokens"] = counts.cache_read
+        usage["cacheWriteInputTokens"] = counts.cache_write
+    return usage

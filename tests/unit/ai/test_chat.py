@@ -172,7 +172,7 @@ async def test_an_answer_above_the_limit_breaks_off(service):
 
 
 async def test_an_answer_without_end_is_ended_in_time_to_store_it(service, monkeypatch):
-    monkeypatch.setattr("functions.ai.domain.runner.MAX_ANSWER_SECONDS", 0.05)
+    monkeypatch.setattr("functions.ai.domain.asking.MAX_ANSWER_SECONDS", 0.05)
     service.provider.script = [["Half"], None, DONE]
     async with asyncio.timeout(5):
         got = chunks(await service.call("POST", STREAM, chat_body()))

@@ -41,7 +41,7 @@ async def test_empty_prompts_store_no_message(service):
 @pytest.mark.parametrize(
     ("fields", "code", "listed"),
     [
-        ({"provider": "openai"}, "unknown_provider", "bedrock"),
+        ({"provider": "acme"}, "unknown_provider", "bedrock"),
         ({"model": "gpt-99"}, "unknown_model", "amazon.nova-lite-v1:0"),
     ],
 )
@@ -253,12 +253,19 @@ async def test_a_message_with_a_key_is_stored_once(service):
 
 async def test_the_catalogue(service):
     providers = (await service.call("GET", "/api/v1/providers")).json()
-    assert [(p["id"], p["name"], p["is_default"]) for p in providers] == [(1, "bedrock", True)]
+    assert [p["id"] for p in providers] == [1, 2, 3, 4, 5]
+    assert [p["name"] for p in providers if p["is_default"]] == ["bedrock"]
+    assert [p["name"] for p in providers if p["is_active"]] == ["bedrock"]
     models = (await service.call("GET", "/api/v1/models?provider_id=1")).json()
     assert [m["name"] for m in models if m["is_default"]] == ["amazon.nova-lite-v1:0"]
     assert models[-1]["name"] == "llama3.2"
     assert models[-1]["input_cost"] is None
-    assert (await service.call("GET", "/api/v1/models?provider_id=2")).json() == []
+    assert (models[1]["input_cost"], models[1]["output_cost"]) == ("0.00006", "0.00024")
+    assert all(m["is_active"] for m in models)
+    others = (await service.call("GET", "/api/v1/models?provider_id=2")).json()
+    assert others
+    assert not any(m["is_active"] for m in others)
+    assert (await service.call("GET", "/api/v1/models?provider_id=9")).json() == []
 
 
 async def test_ready_names_what_fails(service):

@@ -83,6 +83,7 @@ async def test_a_turn_tells_what_became_of_it(service):
         "output": 20,
         "cache_read": 0,
         "cache_write": 0,
+        "cache_write_1h": 0,
         "reasoning": 0,
     }
     assert (turn["stop"], turn["error"], turn["attempt"]) == ("end", None, 1)
@@ -280,7 +281,12 @@ async def test_a_cancelled_turn_stops_its_provider_and_keeps_what_was_said(servi
     assert [m["content"] for m in kept] == ["Hi", "Half"]
     assert got[-1]["message_id"] == kept[-1]["id"]
     turn = await status(service, turn_id)
-    assert (turn["status"], turn["cancelling"], turn["usage"]) == ("cancelled", False, None)
+    assert (turn["status"], turn["cancelling"], turn["usage_estimated"]) == (
+        "cancelled",
+        False,
+        True,
+    )
+    assert turn["usage"]["output"] == 1
     again = await service.call("POST", f"/api/v1/turns/{turn_id}/cancel")
     assert again.json() == turn
     # Its key gives the same answer, and asks nobody.

@@ -6,7 +6,7 @@ import pytest
 
 from contracts.ai import v1
 from contracts.client.sse import data_lines
-from functions.ai.domain.runner import MAX_ANSWER_BYTES
+from functions.ai.domain.asking import MAX_ANSWER_BYTES
 from tests.fakes.ai_app import AiService, chat_body, chunks
 
 pytestmark = pytest.mark.anyio

@@ -4,12 +4,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import aclosing
+from datetime import date
 from typing import Any
 
 import httpx
 import pytest
 
-from contracts.ai import examples, v1
+from contracts.ai import examples, money, v1
 from contracts.ai.client import AIServiceClient
 from contracts.client.errors import (
     ConflictError,
@@ -170,6 +171,41 @@ CALLS: dict[str, tuple[Use, str, str, object, object]] = {
         {"role": "user", "content": "héllo"},
         examples.USER_MESSAGE,
     ),
+    "get_usage": (
+        lambda c: c.get_usage(
+            project_id=7,
+            first_day=date(2026, 1, 1),
+            last_day=date(2026, 1, 31),
+            group_by=["day", "model"],
+            limit=10,
+            cursor="a",
+        ),
+        "GET /api/v1/usage",
+        "project_id=7&from=2026-01-01&to=2026-01-31&group_by=day%2Cmodel&limit=10&cursor=a",
+        None,
+        examples.USAGE_REPORT,
+    ),
+    "get_usage of a user": (
+        lambda c: c.get_usage(user_id=3),
+        "GET /api/v1/usage",
+        "user_id=3",
+        None,
+        examples.USAGE_REPORT,
+    ),
+    "get_budget": (
+        lambda c: c.get_budget("project-7-user-3"),
+        "GET /api/v1/budgets/project-7-user-3",
+        "",
+        None,
+        examples.BUDGET,
+    ),
+    "set_budget": (
+        lambda c: c.set_budget("project-7-user-3", money.BudgetSet(daily_limit="2.50")),
+        "PUT /api/v1/budgets/project-7-user-3",
+        "",
+        {"daily_limit": "2.50"},
+        examples.BUDGET,
+    ),
     "chat": (
         lambda c: c.chat(CHAT),
         "POST /api/v1/chat",
@@ -203,6 +239,20 @@ def test_delete_session() -> None:
     assert use(service, lambda c: c.delete_session(examples.SESSION_ID)) is None
     assert service.requests[0].method == "DELETE"
     assert service.requests[0].url.path.endswith(SESSION_PATH)
+
+
+def test_delete_budget() -> None:
+    service = Service(httpx.Response(200, json=examples.BUDGET_DELETED))
+    assert use(service, lambda c: c.delete_budget("user-3")) is None
+    assert service.requests[0].method == "DELETE"
+    assert service.requests[0].url.path.endswith("/api/v1/budgets/user-3")
+
+
+def test_a_scope_without_a_budget_is_none_and_a_wrong_address_is_not() -> None:
+    service = Service(problem(404, "budget_not_found"))
+    assert use(service, lambda c: c.get_budget("user-3")) is None
+    with pytest.raises(NotFoundError):
+        use(Service(problem(404, "not_found")), lambda c: c.get_budget("user-3"))
 
 
 def test_passes_correlation_and_idempotency_through() -> None:

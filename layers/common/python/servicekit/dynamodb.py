@@ -115,7 +115,15 @@ class Update:
     expression: Expression
 
 
-Write = Put | Update
+@dataclass(frozen=True, slots=True)
+class Delete:
+    """A conditional removal, within a transaction."""
+
+    key: Key
+    expression: Expression
+
+
+Write = Put | Update | Delete
 
 
 class DynamoTable:
@@ -295,6 +303,9 @@ class DynamoTable:
                 arguments["ReturnValuesOnConditionCheckFailure"] = "ALL_OLD"
                 key = to_attributes(write.key)
                 return {"Update": {"TableName": self.name, "Key": key, **arguments}}
+            case Delete():
+                key = to_attributes(write.key)
+                return {"Delete": {"TableName": self.name, "Key": key, **arguments}}
 
     async def _write(
         self, operation: str, *, table: bool = True, attempts: int = _ATTEMPTS, **arguments: Any

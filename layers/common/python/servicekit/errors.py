@@ -12,7 +12,8 @@ class AppError(Exception):
     """An error that a caller may see: `code` for programs, `title` and `detail` for people.
 
     `detail` is our own text; text of a third party's error never goes into it. `errors` lists
-    fields as {"field", "message"}. `retry_after` is in seconds.
+    fields as {"field", "message"}. `retry_after` is in seconds. `extensions` are members of the
+    problem beside those that every problem has.
     """
 
     code: ClassVar[str] = "internal_error"
@@ -26,10 +27,12 @@ class AppError(Exception):
         errors: Sequence[Mapping[str, str]] = (),
         retry_after: int | None = None,
         headers: Mapping[str, str] | None = None,
+        extensions: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__(detail or self.title)
         self.detail = detail
         self.errors = tuple(errors)
+        self.extensions = dict(extensions or {})
         self.headers = dict(headers or {})
         if retry_after is not None:
             self.headers["Retry-After"] = str(retry_after)
@@ -37,6 +40,7 @@ class AppError(Exception):
     def to_problem(self, request_id: str | None) -> dict[str, Any]:
         """The body of the `application/problem+json` answer."""
         problem: dict[str, Any] = {
+            **self.extensions,
             "type": "about:blank",
             "title": self.title,
             "status": self.status,

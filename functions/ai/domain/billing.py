@@ -1,0 +1,102 @@
+"""What a turn may cost before its model is called, and what it did cost afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from decimal import Decimal
+
+from functions.ai.domain.budget_guard import BudgetGuard
+from functions.ai.domain.budgets import Reservation, Spender
+from functions.ai.domain.catalogue import Catalogue, Model
+from functions.ai.domain.estimate import estimate, estimated_usage, output_limit
+from functions.ai.domain.inference import Prompt, Usage
+from functions.ai.domain.pricing import from_pico, usd
+from functions.ai.domain.turns import Bill, Turn
+from functions.ai.domain.usage import Charge, charge
+
+
+@dataclass(slots=True)
+class Call:
+    """A call that its provider bills: it had answered, `said` that many characters at least.
+
+    `usage` is None where the provider did not tell it.
+    """
+
+    model: Model
+    prompt: Prompt
+    at: datetime
+    usage: Usage | None = None
+    said: int = 0
+    heard: bool = field(default=False)
+
+
+class Billing:
+    """Reserves of the budgets, and bills."""
+
+    def __init__(self, guard: BudgetGuard, catalogue: Catalogue) -> None:
+        self._guard = guard
+        self._catalogue = catalogue
+
+    async def reserve(self, turn: Turn, model: Model, prompt: Prompt) -> tuple[Reservation, Prompt]:
+        """Holds the most that the call may cost. Where a budget does, the prompt bounds the answer.
+
+        Raises `BudgetExhaustedError`, `PriceUnknownError`, `StoreUnavailableError`.
+        """
+        spender = Spender(turn.turn_id, turn.attempt, turn.project_id, turn.user_id)
+        reservation = await self._guard.reserve(spender, estimate(model, prompt, turn.updated_at))
+        if reservation.holds:
+            prompt = replace(prompt, max_output_tokens=output_limit(model, prompt))
+        return reservation, prompt
+
+    async def refreshed(self, reservation: Reservation | None) -> Reservation | None:
+        """The reservation as far as it did not expire."""
+        return await self._guard.refreshed(reservation) if reservation else None
+
+    async def bill(
+        self,
+        turn: Turn,
+        reservation: Reservation | None,
+        calls: Sequence[Call],
+        delivered: int | None,
+    ) -> Bill:
+        """What the calls cost, and what changes in the budgets."""
+        charges = [
+            self._charge(turn, number, call, delivered)
+            for number, call in enumerate(calls, start=1)
+        ]
+        known = [charge.cost for charge in charges if charge.cost is not None]
+        settlement = None
+        if reservation is not None:
+            settlement = await self._guard.settlement(reservation, sum(known))
+        cost: Decimal | None = None
+        if charges and len(known) == len(charges):
+            cost = from_pico(sum(known))
+        usage: Usage | None = None
+        for charged in charges:
+            usage = charged.usage if usage is None else usage + charged.usage
+        return Bill(
+            usage=usage,
+            cost=None if cost is None else usd(cost),
+            delivered_tokens=delivered,
+            estimated=any(charge.estimated for charge in charges),
+            charges=tuple(charges),
+            settlement=settlement,
+        )
+
+    def _charge(self, turn: Turn, number: int, call: Call, delivered: int | None) -> Charge:
+        return charge(
+            self._catalogue,
+            call.model,
+            call.usage or estimated_usage(call.prompt, call.said),
+            turn_id=turn.turn_id,
+            attempt=turn.attempt,
+            call=number,
+            session_id=turn.session_id,
+            project_id=turn.project_id,
+            user_id=turn.user_id,
+            at=call.at,
+            delivered=delivered,
+            estimated=call.usage is None,
+        )
