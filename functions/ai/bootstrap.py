@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.bedrock import Bedrock
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.dynamodb_breaker import DynamoCircuits
 from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
+from functions.ai.adapters.dynamodb_routing import DynamoPolicies
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
 from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
@@ -21,9 +24,15 @@ from functions.ai.domain.budget_guard import BudgetGuard
 from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService, Stores
+from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Stream
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
+from functions.ai.domain.policies import Policies
 from functions.ai.domain.ports import ModelProvider, SessionStore, TurnStore
+from functions.ai.domain.router import Router
+from functions.ai.domain.routing import Policy, check
+from functions.ai.domain.routing_ports import CircuitStore, PolicyStore
+from functions.ai.domain.routing_service import RoutingService
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
@@ -71,6 +80,8 @@ class Storage:
     outbox: Outbox
     usage: UsageStore
     budgets: BudgetStore
+    policies: PolicyStore
+    circuits: CircuitStore
     close: Callable[[], None]
 
 
@@ -118,6 +129,9 @@ def build_api(settings: ApiSettings, storage: Storage, clock: Clock = utc_now) -
         clock=clock,
         usage=UsageService(storage.usage, operations),
         budgets=BudgetService(storage.budgets, storage.usage, clock, operations),
+        routing=RoutingService(
+            storage.policies, _policy(settings, catalogue), catalogue, clock, operations
+        ),
     )
 
 
@@ -138,6 +152,7 @@ def build_stream(
         turns,
         TurnRunner(storage.turns, sessions, Asker(providers, billing, clock), billing, clock),
         catalogue,
+        _router(settings, storage, catalogue, providers, clock),
         _idempotency(settings, storage, clock),
         clock,
         _operations(storage, clock),
@@ -165,6 +180,8 @@ def dynamodb_storage(
         outbox=DynamoOutbox(table, PRODUCER),
         usage=DynamoUsage(table),
         budgets=DynamoBudgets(table),
+        policies=DynamoPolicies(table),
+        circuits=DynamoCircuits(table),
         close=table.close,
     )
 
@@ -177,6 +194,31 @@ def bedrock_provider(
         settings.model_first_byte_timeout_seconds, settings.model_idle_timeout_seconds
     )
     return Bedrock(patience, make)
+
+
+def _router(
+    settings: ApiSettings,
+    storage: Storage,
+    catalogue: Catalogue,
+    providers: Collection[str],
+    clock: Clock,
+) -> Router:
+    """Learns as it goes, so a process has one."""
+    return Router(
+        catalogue,
+        providers,
+        Policies(storage.policies, _policy(settings, catalogue), clock),
+        Circuits(storage.circuits, clock),
+        # The system's: functions that start from one snapshot would draw the same numbers.
+        SystemRandom().random,
+    )
+
+
+def _policy(settings: ApiSettings, catalogue: Catalogue) -> Policy:
+    """The deployment's. Raises `UnknownTargetsError`."""
+    policy = Policy.from_data(settings.routing.model_dump())
+    check(policy, catalogue)
+    return policy
 
 
 def _sessions(

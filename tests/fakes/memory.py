@@ -32,6 +32,7 @@ from servicekit.idempotency import ClaimUpdate, Record
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
 from servicekit.paging import InvalidCursorError
 from tests.fakes.memory_money import MemoryMoney
+from tests.fakes.memory_routing import MemoryRouting
 
 
 class MemoryCounter:
@@ -429,6 +430,7 @@ class Memory:
         self.records = MemoryRecords()
         self.sessions = MemorySessions(self.records)
         self.money = MemoryMoney()
+        self.routing = MemoryRouting()
         self.turns = MemoryTurns(self.sessions, self.records, self.money)
         self.counter = MemoryCounter(floor)
         self.outbox = MemoryOutbox()
@@ -442,5 +444,7 @@ class Memory:
             outbox=self.outbox,
             usage=self.money,
             budgets=self.money,
+            policies=self.routing,
+            circuits=self.routing,
             close=lambda: None,
         )

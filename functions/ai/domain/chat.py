@@ -20,6 +20,7 @@ from functions.ai.domain.errors import (
 )
 from functions.ai.domain.models import Draft, Message, Session
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
+from functions.ai.domain.router import Router
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
@@ -88,6 +89,7 @@ class ChatService:
         turns: TurnService,
         runner: TurnRunner,
         catalogue: Catalogue,
+        router: Router,
         idempotency: Idempotency,
         clock: Clock,
         operations: Operations,
@@ -97,6 +99,7 @@ class ChatService:
         self._turns = turns
         self._runner = runner
         self._catalogue = catalogue
+        self._router = router
         self._idempotency = idempotency
         self._clock = clock
         self._operations = operations
@@ -152,7 +155,7 @@ class ChatService:
         return Work(turn, model, history.messages)
 
     async def _begin_session(self, command: ChatCommand, claim: Claim | None) -> Work:
-        model = self._catalogue.find(command.provider, command.model)
+        model = await self._new_model(command)
         blank = await self._sessions.blank(
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
@@ -160,6 +163,11 @@ class ChatService:
         await self._operations.allow(Action.CHAT, Subject.session(blank), model.facts)
         _, turn, message = await self._begin(blank, draft, model, claim, new=True)
         return Work(turn, model, [message])
+
+    async def _new_model(self, command: ChatCommand) -> Model:
+        if command.provider is None and command.model is None:
+            return await self._router.default(command.project_id)
+        return self._catalogue.find(command.provider, command.model)
 
     async def _begin(
         self,
