@@ -4,18 +4,24 @@ import argparse
 import sys
 
 from bench import (
+    ai_money,
+    anthropic_stream,
     audit_cold,
     audit_hot,
     audit_ingest,
     audit_log,
     cold_start,
     commands,
+    openai_stream,
     packages,
 )
 
 PARTS = {
     "cold_start": cold_start.measure,
     "packages": packages.measure,
+    "openai_stream": openai_stream.measure,
+    "anthropic_stream": anthropic_stream.measure,
+    "ai_money": ai_money.measure,
     "audit_ingest": audit_ingest.measure,
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,

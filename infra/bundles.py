@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 COMMON_LOCK = "layers/common/requirements.txt"
 
 # Bump when the rules below change what a bundle holds.
-_FORMAT = "1"
+_FORMAT = "2"
 _SOURCE_SUFFIXES = frozenset({".py", ".json", ".sh"})
 _CONTAINER_TASK_ROOT = "/var/task"
 
@@ -35,6 +35,7 @@ _BOTOCORE_MODELS = frozenset(
         "kms",
         "lambda",
         "s3",
+        "secretsmanager",
         "sqs",
         "ssm",
         "sso",

@@ -81,7 +81,7 @@ def prepare() -> None:
     )
     _step("wheels for Lambda's platform")
     _run([BIN / "python", "-m", "scripts.fetch_wheels"], "the bundles' wheels could not be fetched")
-    _step("CDK CLI from package-lock.json")
+    _step("CDK CLI and AI SDK from package-lock.json")
     _run(
         [BIN / "npm", "ci", "--no-audit", "--no-fund", "--loglevel", "error"],
         "npm ci failed",

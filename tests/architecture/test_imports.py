@@ -21,7 +21,7 @@ INWARD = {
 }
 # SDKs and web frameworks: who may import them.
 FRAMEWORKS = {"fastapi", "starlette", "mangum", "uvicorn"}
-SDKS = {"boto3", "botocore", "openai", "anthropic", "google", "httpx"}
+SDKS = {"boto3", "botocore", "openai", "anthropic", "google", "httpx", "httpx2"}
 
 
 def imports(path: Path) -> Iterator[str]:

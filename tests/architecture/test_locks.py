@@ -1,5 +1,6 @@
 """Locks are what pyproject says, and name no index."""
 
+import json
 import re
 import shutil
 
@@ -36,9 +37,11 @@ def test_a_changed_requirement_makes_its_lock_stale(tmp_path):
     ]
 
 
-def test_the_cdk_command_is_pinned_and_its_lock_names_no_address():
-    package = (lock.ROOT / "package.json").read_text()
-    assert '"aws-cdk": "2.1148.1"' in package
+def test_node_packages_are_pinned_and_their_lock_names_no_registry():
+    package = json.loads((lock.ROOT / "package.json").read_text())
+    assert package["devDependencies"].keys() == {"ai", "aws-cdk"}
+    for version in package["devDependencies"].values():
+        assert re.fullmatch(r"\d+\.\d+\.\d+", version)
     assert "resolved" not in (lock.ROOT / "package-lock.json").read_text()
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 _DIRECTIVE = re.compile(r"\[\[(.*?)\]\]", re.DOTALL)
 _FLAGS = frozenset(
-    {"hang", "step", "redacted", "close", "usage_last", "usage_never", "repeat", "crlf"}
-)
+    {
+        "hang", "step", "redacted", "close", "usage_last", "usage_never", "repeat", "crlf",
+        "redirect", "burst",
+    }
+)  # fmt: skip
 _COUNTS = frozenset(
     {
         "chunks", "fail_after", "hang_after", "cut_after", "end_after", "drop", "split", "pings",
@@ -70,6 +73,8 @@ class Script:
     wait: float = 0.0
     end_after: int | None = None
     drop: int = 0
+    redirect: bool = False
+    burst: bool = False
     close: bool = False
     split: int | None = None
     crlf: bool = False

@@ -161,11 +161,13 @@ class TurnRunner:
         text = answer.text
         if answer.error is not None and not text:
             return None
+        # A message does not say that its figures are estimated: it has none then.
+        told = bill if bill and not bill.estimated else Bill()
         return await self._sessions.draft(
             "assistant",
             text,
-            tokens_used=bill.usage.total if bill and bill.usage else None,
-            cost=bill.cost if bill else None,
+            tokens_used=told.usage.total if told.usage else None,
+            cost=told.cost,
             reply_to=work.turn.question,
             incomplete=answer.error is not None,
         )

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 
 from contracts.ai.turns import MAX_EVENT_ID, Protocol
 from functions.ai.domain.channel import Listening
-from functions.ai.routes import frames_events, frames_v1
+from functions.ai.routes import frames_ai_sdk, frames_events, frames_v1
 from servicekit.errors import InvalidRequestError
 
 HEARTBEAT = b": nothing new\n\n"
@@ -50,8 +50,10 @@ class EventStreamResponse:
 
 def event_stream(turn: Listening, protocol: Protocol) -> EventStreamResponse:
     """The turn in that protocol."""
-    frames = frames_v1.frames if protocol == "v1" else frames_events.frames
-    return EventStreamResponse(turn, frames(turn), {})
+    if protocol == "ai-sdk":
+        return EventStreamResponse(turn, frames_ai_sdk.frames(turn), frames_ai_sdk.HEADERS)
+    frames = frames_v1.frames(turn) if protocol == "v1" else frames_events.frames(turn)
+    return EventStreamResponse(turn, frames, {})
 
 
 def protocol_of(request: Request, default: Protocol) -> Protocol:

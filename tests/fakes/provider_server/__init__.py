@@ -26,9 +26,11 @@ How it goes wrong:
     [[cut_after=2]]             close the connection after two chunks
     [[end_after=2]]             end the body, as if all was said, after two chunks
     [[drop=1]]                  close the connection instead of answering, the first time
+    [[redirect]]                send the client to the same address again, with a 307
     [[close]]                   close the connection after the answer, unannounced
     [[split=1]] [[crlf]]        TCP writes of one byte, across characters and lines; lines end
                                 with CRLF
+    [[burst]]                   one TCP write for all that is sent
     [[step]]                    wait for `ProviderServer.step` before each chunk but the first
 
 Without a directive it answers deterministically. A request that the provider would not take is

@@ -38,7 +38,7 @@ class Anthropic:
     path = "/v1/messages"
 
     def refusal(self, body: Mapping[str, Any], headers: Mapping[str, str]) -> Refusal | None:
-        if not headers.get("x-api-key"):
+        if not (headers.get("x-api-key") or headers.get("authorization", "").strip()):
             return Refusal("auth", "x-api-key header is required")
         if "anthropic-version" not in headers:
             return Refusal("invalid", "anthropic-version: header is required")

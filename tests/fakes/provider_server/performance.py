@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Sequence
 
 from tests.fakes.loopback_server import LoopbackServer
@@ -18,6 +19,7 @@ from tests.fakes.provider_server.connection import (
 from tests.fakes.provider_server.dialect import Dialect, Frame
 
 _FAIL_AFTER = "overloaded"
+_LOOK_SECONDS = 0.05
 _AS_ASKED = "Failed as asked"
 
 
@@ -50,6 +52,7 @@ class Performance:
         self._dialect = dialect
         self._script = script
         self._call = call
+        self._held: list[bytes] = []
         if script.step:
             server.forget_steps()
 
@@ -60,6 +63,9 @@ class Performance:
             return self._gone()
         if script.fail is not None and script.fail_after is None:
             send_failure(self._connection, self._dialect, script.fail, _AS_ASKED, script)
+            return "refused"
+        if script.redirect:
+            send_whole(self._connection, 307, b"", {"Location": self._call.path})
             return "refused"
         return self._hang() if script.hang else None
 
@@ -92,24 +98,24 @@ class Performance:
                 self._call.sent += 1
                 if end := self._ending():
                     return end
+        self._flush()
         self._connection.sendall(chunk(b""))
         return "complete"
 
     def _ending(self) -> Outcome | None:
         """Whether the script ends the stream after the chunks that were sent; then it has."""
         script, sent = self._script, self._call.sent
+        if sent == script.fail_after:
+            self._send(self._dialect.error_event(script.fail or _FAIL_AFTER, _AS_ASKED))
+        elif sent not in (script.hang_after, script.cut_after, script.end_after):
+            return None
+        self._flush()
         if sent == script.hang_after:
             return self._hang()
         if sent == script.cut_after:
             return "broken"
-        if sent == script.end_after:
-            self._connection.sendall(chunk(b""))
-            return "broken"
-        if sent == script.fail_after:
-            self._send(self._dialect.error_event(script.fail or _FAIL_AFTER, _AS_ASKED))
-            self._connection.sendall(chunk(b""))
-            return "refused"
-        return None
+        self._connection.sendall(chunk(b""))
+        return "refused" if sent == script.fail_after else "broken"
 
     def _may_go_on(self, frame: Frame) -> bool:
         script = self._script
@@ -125,12 +131,23 @@ class Performance:
         script = self._script
         if script.crlf:
             data = data.replace(b"\n", b"\r\n")
-        size = script.split or len(data)
+        self._held.append(data)
+        if not script.burst:
+            self._flush()
+
+    def _flush(self) -> None:
+        data = b"".join(self._held)
+        self._held.clear()
+        size = self._script.split or max(1, len(data))
         for start in range(0, len(data), size):
             self._connection.sendall(chunk(data[start : start + size]))
 
     def _pause(self, seconds: float) -> bool:
-        return self._server.pause(seconds) and not self._is_gone()
+        until = time.monotonic() + seconds
+        while (left := until - time.monotonic()) > 0:
+            if not self._server.pause(min(left, _LOOK_SECONDS)) or self._is_gone():
+                return False
+        return True
 
     def _hang(self) -> Outcome:
         self._server.hang(self._is_gone)

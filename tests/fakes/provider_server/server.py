@@ -18,9 +18,12 @@ from tests.fakes.provider_server.anthropic import Anthropic
 from tests.fakes.provider_server.calls import Outcome, RecordedCall
 from tests.fakes.provider_server.connection import HttpRequest, read_request, send_whole
 from tests.fakes.provider_server.dialect import FAILURES, Asked, Dialect, Frame, Reply, Used
+from tests.fakes.provider_server.gemini import Gemini
+from tests.fakes.provider_server.ollama import Ollama
+from tests.fakes.provider_server.openai import OpenAI
 from tests.fakes.provider_server.performance import Performance, send_failure
 
-DIALECTS: tuple[Dialect, ...] = (Anthropic(),)
+DIALECTS: tuple[Dialect, ...] = (Anthropic(), Gemini(), Ollama(), OpenAI())
 
 _THOUGHTS = 2
 
