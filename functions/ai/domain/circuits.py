@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, TypeVar
 
-from functions.ai.domain.breaker import CLOSED, Circuit, Phase
+from functions.ai.domain.breaker import CLOSED, FAILURES, Circuit, Phase
 from functions.ai.domain.retries import answered, may_fail_over
 from functions.ai.domain.routing_ports import CircuitStore, TargetName
 from servicekit.clock import Clock
@@ -23,7 +23,8 @@ CACHE_SECONDS = 3
 STORE_PATIENCE_SECONDS = 1.0
 """A store that takes longer is left alone: the breaker saves time, it must not cost any."""
 
-_SWAPS = 5
+_SWAPS = FAILURES
+# Whoever lost that often to others that failed has seen them open the circuit.
 
 T = TypeVar("T")
 
@@ -88,8 +89,6 @@ class Circuits:
         await self._try(self._change_shared(name, change), None)
 
     async def _change_shared(self, name: TargetName, change: Callable[[Circuit], Circuit]) -> None:
-        # Whoever loses saw another's change win: at the latest when it is open, there is no more
-        # to write.
         for _ in range(_SWAPS):
             seen = (await self._store.circuits([name])).get(name, CLOSED)
             changed = change(seen)

@@ -119,7 +119,7 @@ async def test_everything_is_recorded_before_it_is_done(service):
         await service.call(method, PATH)
     await service.call("GET", "/api/v1/routing/default")
     records = [
-        (event["action"], event["outcome"], event["resource"])
+        (event["action"], event["metadata"]["outcome"], event["resource"])
         for event in service.memory.outbox.events
     ]
     own = "ai/routing/project-7"
