@@ -39,7 +39,14 @@ METADATA = {
     "provider": "bedrock",
     "model": "nova",
 }
-USAGE = {"input": 10, "output": 4, "cache_read": 0, "cache_write": 0, "reasoning": 0}
+USAGE = {
+    "input": 10,
+    "output": 4,
+    "cache_read": 0,
+    "cache_write": 0,
+    "reasoning": 0,
+    "cache_write_1h": 0,
+}
 RESTART = RestartEvent("openai", "gpt")
 WEATHER = {
     "id": "call-1",

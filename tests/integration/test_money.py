@@ -440,11 +440,11 @@ async def test_what_is_kept_comes_back(table):
         Spender("t", 2, 7, 3), cost=123_456_789, delivered=12, estimated=True, usage=Usage(1, 2)
     )
     await table.transact(usage_writes(charged))
-    item = await table.get({"pk": "CHARGE#t", "sk": f"{2:010}"})
+    item = await table.get({"pk": "CHARGE#t", "sk": f"{2:010}#1"})
     assert item is not None
     kept = {name: item[name] for name in item if name not in {"pk", "sk"}}
     assert kept == {
-        "turn_id": "t", "attempt": 2, "session_id": "s1", "project_id": 7, "user_id": 3,
+        "turn_id": "t", "attempt": 2, "call": 1, "session_id": "s1", "project_id": 7, "user_id": 3,
         "provider": "openai", "model": "m", "price_list": "genai-prices 0", "day": "2026-11-27",
         "at": "2026-11-27T12:00:00.000000Z", "cost": "0.000123456789", "estimated": True,
         "delivered_tokens": 12, "billed_tokens": 3, "input_tokens": 1, "output_tokens": 2,
