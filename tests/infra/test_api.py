@@ -51,7 +51,11 @@ def test_chats_stream_from_the_streaming_function_for_up_to_15_minutes(prod):
         for (_, path), method in methods(prod).items()
         if method["Integration"].get("ResponseTransferMode") == "STREAM"
     }
-    assert streamed == {"/api/v1/chat", "/api/v1/chat/stream"}
+    assert streamed == {
+        "/api/v1/chat",
+        "/api/v1/chat/stream",
+        "/api/v1/turns/{turn_id}/events",
+    }
     for path in streamed:
         integration = methods(prod)["POST", path]["Integration"]
         assert integration["TimeoutInMillis"] == 15 * 60 * 1000

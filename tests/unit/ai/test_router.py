@@ -288,6 +288,30 @@ async def test_one_probe_is_let_through_and_decides():
         assert await anext(process.candidates(NOVA, 7)) is NOVA
 
 
+async def test_openings_and_closings_are_told(caplog):
+    caplog.set_level("INFO")
+    deployment = Deployment()
+    router = deployment.process()
+    await fail(router, times=2 * FAILURES)
+    deployment.wait(PAUSE_SECONDS)
+    assert await anext(router.candidates(NOVA, 7)) is NOVA
+    await router.report(NOVA, None)
+    told = [(r.message, r.provider, r.model, r.openings) for r in caplog.records]
+    name = Target.of(NOVA).name
+    assert told == [("circuit opened", *name, 1), ("circuit closed", *name, 0)]
+
+
+async def test_a_cancelled_probe_leaves_no_pass_behind():
+    deployment = Deployment()
+    router = deployment.process()
+    await fail(router)
+    deployment.wait(PAUSE_SECONDS)
+    assert await anext(router.candidates(NOVA, 7)) is NOVA
+    await router.report(NOVA, TurnCancelledError())
+    await router.report(NOVA, None)
+    assert deployment.circuit(NOVA).openings == 1
+
+
 async def test_a_fallback_is_probed_only_when_it_is_asked():
     deployment = Deployment()
     router = deployment.process()
