@@ -64,6 +64,7 @@ AI = Service(
         "AUDIT_URL_PARAMETER": "/bench/audit/api-url",
         "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
         "ADDITIONAL_MODELS": "",
+        "ROUTING": '{"default": [], "fallbacks": []}',
         "IDEMPOTENCY_WINDOW_SECONDS": "86400",
         "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
         "MODEL_IDLE_TIMEOUT_SECONDS": "60",

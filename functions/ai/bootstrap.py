@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.dynamodb_breaker import DynamoCircuits
 from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
+from functions.ai.adapters.dynamodb_routing import DynamoPolicies
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
 from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
@@ -21,9 +24,15 @@ from functions.ai.domain.budget_guard import BudgetGuard
 from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService, Stores
+from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Stream
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
+from functions.ai.domain.policies import Policies
 from functions.ai.domain.ports import ModelProvider, ProviderStates, SessionStore, TurnStore
+from functions.ai.domain.router import Router
+from functions.ai.domain.routing import Policy, check
+from functions.ai.domain.routing_ports import CircuitStore, PolicyStore
+from functions.ai.domain.routing_service import RoutingService
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
@@ -53,6 +62,9 @@ PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
 
 
+# The system's: functions that start from one snapshot would draw the same numbers.
+_random = SystemRandom().random
+
 _DAY_SECONDS = 24 * 3600
 
 
@@ -67,6 +79,8 @@ class Storage:
     outbox: Outbox
     usage: UsageStore
     budgets: BudgetStore
+    policies: PolicyStore
+    circuits: CircuitStore
     close: Callable[[], None]
 
 
@@ -116,6 +130,9 @@ def build_api(
         clock=clock,
         usage=UsageService(storage.usage, operations),
         budgets=BudgetService(storage.budgets, storage.usage, clock, operations),
+        routing=RoutingService(
+            storage.policies, _policy(settings, catalogue), catalogue, clock, operations
+        ),
     )
 
 
@@ -130,12 +147,15 @@ def build_stream(
     sessions = _sessions(settings, storage, catalogue, clock)
     turns = _turns(storage, sessions, clock)
     billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), catalogue)
+    router = _router(settings, storage, catalogue, providers, clock)
+    asker = Asker(providers, router, billing, clock, _random)
     chat = ChatService(
         sessions,
         Stores(storage.sessions, storage.turns),
         turns,
-        TurnRunner(storage.turns, sessions, Asker(providers, billing, clock), billing, clock),
+        TurnRunner(storage.turns, sessions, asker, billing, clock),
         catalogue,
+        router,
         _idempotency(settings, storage, clock),
         clock,
         _operations(storage, clock),
@@ -163,6 +183,8 @@ def dynamodb_storage(
         outbox=DynamoOutbox(table, PRODUCER),
         usage=DynamoUsage(table),
         budgets=DynamoBudgets(table),
+        policies=DynamoPolicies(table),
+        circuits=DynamoCircuits(table),
         close=table.close,
     )
 
@@ -179,6 +201,30 @@ def _providers(settings: StreamSettings) -> Mapping[str, ModelProvider]:
         Patience(settings.model_first_byte_timeout_seconds, settings.model_idle_timeout_seconds),
         preload=settings.preload_sdks,
     )
+
+
+def _router(
+    settings: ApiSettings,
+    storage: Storage,
+    catalogue: Catalogue,
+    providers: Collection[str],
+    clock: Clock,
+) -> Router:
+    """Learns as it goes, so a process has one."""
+    return Router(
+        catalogue,
+        providers,
+        Policies(storage.policies, _policy(settings, catalogue), clock),
+        Circuits(storage.circuits, clock),
+        _random,
+    )
+
+
+def _policy(settings: ApiSettings, catalogue: Catalogue) -> Policy:
+    """The deployment's. Raises `UnknownTargetsError`."""
+    policy = Policy.from_data(settings.routing.model_dump())
+    check(policy, catalogue)
+    return policy
 
 
 def _sessions(

@@ -47,13 +47,16 @@ def test_all_but_health_are_signed(templates, service):
 
 def test_chats_stream_from_the_streaming_function_for_up_to_15_minutes(prod):
     streamed = {
-        path
-        for (_, path), method in methods(prod).items()
+        key: method["Integration"]
+        for key, method in methods(prod).items()
         if method["Integration"].get("ResponseTransferMode") == "STREAM"
     }
-    assert streamed == {"/api/v1/chat", "/api/v1/chat/stream"}
-    for path in streamed:
-        integration = methods(prod)["POST", path]["Integration"]
+    assert set(streamed) == {
+        ("POST", "/api/v1/chat"),
+        ("POST", "/api/v1/chat/stream"),
+        ("GET", "/api/v1/turns/{turn_id}/events"),
+    }
+    for integration in streamed.values():
         assert integration["TimeoutInMillis"] == 15 * 60 * 1000
         uri = json.dumps(integration["Uri"])
         assert "2021-11-15" in uri

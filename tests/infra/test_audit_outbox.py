@@ -75,4 +75,4 @@ def test_nobody_else_removes_audit_records(templates):
             statement["Action"]
         ):
             keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-            assert as_list(keys) in (["SESSION#*"], ["BUDGET#*"])
+            assert as_list(keys) in (["SESSION#*"], ["BUDGET#*"], ["ROUTING#*"])

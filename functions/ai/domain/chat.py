@@ -21,6 +21,7 @@ from functions.ai.domain.history import History
 from functions.ai.domain.inference import Tool
 from functions.ai.domain.models import Draft, Message, Session, ToolData
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
+from functions.ai.domain.router import Router
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
@@ -38,6 +39,7 @@ class ChatCommand:
     """A message to a model, in a session or in a new one; what is not named is the default.
 
     `tools` are those that the model may call, `tool_results` answer the calls of its last message.
+    Whoever asks for a `restartable` answer can be told that it begins anew.
     """
 
     message: str
@@ -50,6 +52,7 @@ class ChatCommand:
     tools: tuple[Tool, ...] = ()
     tool_results: ToolData = ()
     max_output_tokens: int | None = None
+    restartable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,7 @@ class ChatService:
         turns: TurnService,
         runner: TurnRunner,
         catalogue: Catalogue,
+        router: Router,
         idempotency: Idempotency,
         clock: Clock,
         operations: Operations,
@@ -79,6 +83,7 @@ class ChatService:
         self._turns = turns
         self._runner = runner
         self._catalogue = catalogue
+        self._router = router
         self._idempotency = idempotency
         self._clock = clock
         self._operations = operations
@@ -131,17 +136,22 @@ class ChatService:
         session, turn, message = await self._begin(session, draft, model, claim)
         await history.read(message.sequence - 1)
         history.add(message)
-        return Work(turn, model, history.messages)
+        return Work(turn, model, history.messages, command.restartable)
 
     async def _begin_session(self, command: ChatCommand, claim: Claim | None) -> Work:
-        model = self._catalogue.find(command.provider, command.model)
+        model = await self._new_model(command)
         blank = await self._sessions.blank(
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
         draft = await self._question(command)
         await self._operations.allow(Action.CHAT, Subject.session(blank), model.facts)
         _, turn, message = await self._begin(blank, draft, model, claim, new=True)
-        return Work(turn, model, [message])
+        return Work(turn, model, [message], command.restartable)
+
+    async def _new_model(self, command: ChatCommand) -> Model:
+        if command.provider is None and command.model is None:
+            return await self._router.default(command.project_id)
+        return self._catalogue.find(command.provider, command.model)
 
     async def _begin(
         self,
@@ -242,7 +252,7 @@ class ChatService:
         except TurnLostError:
             # Another request with this key was faster: there is one attempt, and it is followed.
             return self._turns.followed(await self._turns.reload(turn))
-        return self._run(Work(again, model, history.messages))
+        return self._run(Work(again, model, history.messages, command.restartable))
 
     async def _permitted(
         self, command: ChatCommand, session_id: str, *, even_ended: bool = False

@@ -9,6 +9,7 @@ from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.ports import ProviderStates, SessionStore
+from functions.ai.domain.routing_service import RoutingService
 from functions.ai.domain.sessions import SessionService
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.usage_service import UsageService
@@ -28,6 +29,7 @@ class Api:
     clock: Clock
     usage: UsageService
     budgets: BudgetService
+    routing: RoutingService
 
 
 @dataclass(frozen=True, slots=True)
