@@ -64,6 +64,7 @@ AI = Service(
         "AUDIT_URL_PARAMETER": "/bench/audit/api-url",
         "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
         "ADDITIONAL_MODELS": "",
+        "ROUTING": '{"default": [], "fallbacks": []}',
         "IDEMPOTENCY_WINDOW_SECONDS": "86400",
         "TURN_RETENTION_DAYS": "30",
         "HIGH_QUEUE_URL": "http://bench/high",

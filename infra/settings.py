@@ -5,6 +5,9 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from aws_cdk.aws_logs import RetentionDays
+from pydantic import ValidationError
+
+from contracts.ai.routing import RoutingSet
 
 Environment = Literal["local", "dev", "staging", "prod"]
 LockMode = Literal["governance", "compliance"]
@@ -36,6 +39,9 @@ class DeploySettings:
     anthropic_url: str = "https://api.anthropic.com"
     gemini_url: str = "https://generativelanguage.googleapis.com/v1beta/openai/"
     openai_compatible_url: str = ""
+    # Which models answer, and which stand in for one that fails, in projects without a policy of
+    # their own: `contracts.ai.routing.RoutingSet` as JSON.
+    routing: str = RoutingSet(default=[], fallbacks=[]).model_dump_json()
     # A snapshot of the initialized function at each deployment (AWS bills its cache and restores).
     snap_start: bool = False
     # How long the answer to an Idempotency-Key is repeated.
@@ -155,13 +161,30 @@ def _url(name: str, environment: str, given: str | None) -> str | None:
     return given or None
 
 
+def _routing(value: Any) -> str | None:
+    """A policy from the command line, as text, or from cdk.json; None if there is none."""
+    if not value:
+        return None
+    try:
+        if isinstance(value, str):
+            return RoutingSet.model_validate_json(value).model_dump_json()
+        return RoutingSet.model_validate(value).model_dump_json()
+    except ValidationError as error:
+        found = "; ".join(f"{_place(e['loc'])}{e['msg']}" for e in error.errors())
+        raise InvalidSettingError(f"-c routing=...: {found}") from None
+
+
+def _place(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) + ": " if location else ""
+
+
 def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
     [-c additional_models=...] [-c openai_url=...] [-c anthropic_url=...] [-c gemini_url=...]
-    [-c openai_compatible_url=...] [-c endpoint=http://127.0.0.1:4566]`.
+    [-c openai_compatible_url=...] [-c routing=JSON] [-c endpoint=http://127.0.0.1:4566]`.
 
-    Raises InvalidSettingError for an environment that does not exist, and for an endpoint outside
-    the local one.
+    Raises InvalidSettingError for an environment that does not exist, for a policy that is none,
+    and for an endpoint outside the local one.
     """
     environment = context("env") or "dev"
     if environment not in _ENVIRONMENTS:
@@ -180,6 +203,7 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
         operator_role_names=operators,
         default_model=context("default_model") or settings.default_model,
         additional_models=_names(context("additional_models") or ""),
+        routing=_routing(context("routing")) or settings.routing,
         endpoint=endpoint,
         **urls,
     )

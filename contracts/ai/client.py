@@ -12,7 +12,7 @@ from urllib.parse import quote
 import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from contracts.ai import jobs, money, turns, v1
+from contracts.ai import jobs, money, routing, turns, v1
 from contracts.client.errors import InvalidAnswerError, NotFoundError, StreamInterruptedError
 from contracts.client.signing import SigV4
 from contracts.client.sse import MalformedStreamError, data_lines
@@ -378,6 +378,42 @@ class AIServiceClient:
         )
         await self._fetch(call, money.BudgetDeleted)
 
+    async def get_routing(
+        self, scope: str, *, options: CallOptions = NO_OPTIONS
+    ) -> routing.Routing | None:
+        """The routing policy of `project-7`, say, or of the deployment (`default`); None if the
+        project has none of its own.
+        """
+        call = Call(
+            operation="get_routing", method="GET", path=_routing_path(scope), options=options
+        )
+        try:
+            return await self._fetch(call, routing.Routing)
+        except NotFoundError as error:
+            if error.code == _NO_SUCH_ROUTE:
+                raise
+            return None
+
+    async def set_routing(
+        self, scope: str, policy: routing.RoutingSet, *, options: CallOptions = NO_OPTIONS
+    ) -> routing.Routing:
+        """Set the routing policy of a project, whole."""
+        call = Call(
+            operation="set_routing",
+            method="PUT",
+            path=_routing_path(scope),
+            body=policy,
+            options=options,
+        )
+        return await self._fetch(call, routing.Routing)
+
+    async def delete_routing(self, scope: str, *, options: CallOptions = NO_OPTIONS) -> None:
+        """Leave a project to the deployment's policy. Raises `NotFoundError`."""
+        call = Call(
+            operation="delete_routing", method="DELETE", path=_routing_path(scope), options=options
+        )
+        await self._fetch(call, routing.RoutingDeleted)
+
     async def _fetch(self, call: Call, model: type[A]) -> A:
         return await self._calls.fetch(call, TypeAdapter(model))
 
@@ -392,3 +428,7 @@ def _session_path(session_id: str) -> str:
 
 def _budget_path(scope: str) -> str:
     return f"/api/v1/budgets/{quote(scope, safe='')}"
+
+
+def _routing_path(scope: str) -> str:
+    return f"/api/v1/routing/{quote(scope, safe='')}"

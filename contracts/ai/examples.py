@@ -347,6 +347,23 @@ BUDGET_PROBLEM: dict[str, Any] = {
     },
 }
 
+ROUTING_SET: dict[str, Any] = {
+    "default": [
+        {"provider": "openai", "model": "gpt-5-mini", "weight": 3},
+        {"provider": "anthropic", "model": "claude-haiku-5-5", "weight": 1},
+    ],
+    "fallbacks": [{"provider": "bedrock", "model": "amazon.nova-lite-v1:0"}],
+}
+
+ROUTING: dict[str, Any] = {
+    "scope": "project-7",
+    **ROUTING_SET,
+    "created_at": CREATED_AT,
+    "updated_at": CREATED_AT,
+}
+
+ROUTING_DELETED: dict[str, Any] = {"message": "Routing policy deleted"}
+
 HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}
 
 READINESS: dict[str, Any] = {

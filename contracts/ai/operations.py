@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from contracts.ai import examples, jobs, money, turns, v1
+from contracts.ai import examples, jobs, money, routing, turns, v1
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from contracts.operation import (
@@ -56,6 +56,26 @@ _SCOPE = Parameter(
         "maxLength": money.MAX_SCOPE_LENGTH,
     },
     description="`project-7`, `user-3`, or the user within the project: `project-7-user-3`.",
+    required=True,
+)
+_ROUTING_SCOPE = Parameter(
+    name="scope",
+    schema={
+        "type": "string",
+        "pattern": routing.ROUTING_SCOPE_PATTERN,
+        "maxLength": money.MAX_SCOPE_LENGTH,
+    },
+    description="`project-7`, or `default`: the deployment's.",
+    required=True,
+)
+_PROJECT_SCOPE = Parameter(
+    name="scope",
+    schema={
+        "type": "string",
+        "pattern": routing.PROJECT_SCOPE_PATTERN,
+        "maxLength": money.MAX_SCOPE_LENGTH,
+    },
+    description="`project-7`; the deployment's is a setting.",
     required=True,
 )
 _DATE: dict[str, Any] = {"type": "string", "format": "date"}
@@ -453,6 +473,46 @@ OPERATIONS: tuple[Operation, ...] = (
         path_parameters=(_SCOPE,),
         answer=Answer(
             model=money.BudgetDeleted, description="Removed.", example=examples.BUDGET_DELETED
+        ),
+        errors=_errors(_ANY, (404, 422)),
+    ),
+    Operation(
+        operation_id="get_routing",
+        method="get",
+        path="/api/v1/routing/{scope}",
+        summary="Read which models answer, and which stand in for one that fails",
+        tag="routing",
+        description="404 for a project without a policy of its own: `default` binds it.",
+        path_parameters=(_ROUTING_SCOPE,),
+        answer=Answer(model=routing.Routing, description="The policy.", example=examples.ROUTING),
+        errors=_errors(_ANY, (404, 422)),
+    ),
+    Operation(
+        operation_id="set_routing",
+        method="put",
+        path="/api/v1/routing/{scope}",
+        summary="Set a project's routing policy",
+        tag="routing",
+        description=(
+            "It replaces the deployment's whole. Targets must be in the catalogue and not retired; "
+            "those that cannot do what a prompt needs, and those of providers that are not active, "
+            "are passed over."
+        ),
+        path_parameters=(_PROJECT_SCOPE,),
+        body=routing.RoutingSet,
+        body_example=examples.ROUTING_SET,
+        answer=Answer(model=routing.Routing, description="The policy.", example=examples.ROUTING),
+        errors=_errors(_ANY, _BODY),
+    ),
+    Operation(
+        operation_id="delete_routing",
+        method="delete",
+        path="/api/v1/routing/{scope}",
+        summary="Leave a project to the deployment's routing policy",
+        tag="routing",
+        path_parameters=(_PROJECT_SCOPE,),
+        answer=Answer(
+            model=routing.RoutingDeleted, description="Removed.", example=examples.ROUTING_DELETED
         ),
         errors=_errors(_ANY, (404, 422)),
     ),

@@ -86,12 +86,6 @@ Content = Annotated[
     # The limit counts bytes; a schema can say characters only, which is the looser half of it.
     WithJsonSchema({"type": "string", "maxLength": MAX_CONTENT_BYTES}),
 ]
-Prompt = Annotated[
-    str,
-    Field(pattern=r"\S"),
-    AfterValidator(_bounded_content),
-    WithJsonSchema({"type": "string", "pattern": r"\S", "maxLength": MAX_CONTENT_BYTES}),
-]
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 SessionId = Annotated[str, Field(min_length=1, max_length=MAX_SESSION_ID_LENGTH)]
 Usd = Annotated[str, Field(description="Decimal US dollars.", examples=["0.000245"])]

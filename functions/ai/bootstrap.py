@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from random import SystemRandom
 from typing import TYPE_CHECKING
 
 from contracts.ai.v1 import MAX_SESSION_ANSWER_BYTES, MAX_SESSION_MESSAGES
 from functions.ai.adapters.dynamodb import DynamoSessions
+from functions.ai.adapters.dynamodb_breaker import DynamoCircuits
 from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
+from functions.ai.adapters.dynamodb_routing import DynamoPolicies
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
 from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
-from functions.ai.adapters.providers import Addresses, model_providers, provider_states
+from functions.ai.adapters.providers import (
+    Addresses,
+    model_providers,
+    provider_names,
+    provider_states,
+)
 from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention
 from functions.ai.domain.asking import Asker
@@ -22,12 +30,18 @@ from functions.ai.domain.budget_guard import BudgetGuard
 from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
+from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
 from functions.ai.domain.job_ports import Deliveries
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
+from functions.ai.domain.policies import Policies
 from functions.ai.domain.ports import ModelProvider, ProviderStates, SessionStore, TurnStore
+from functions.ai.domain.router import Router
+from functions.ai.domain.routing import Policy, check
+from functions.ai.domain.routing_ports import CircuitStore, PolicyStore
+from functions.ai.domain.routing_service import RoutingService
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
@@ -65,6 +79,9 @@ PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
 
 
+# The system's: functions that start from one snapshot would draw the same numbers.
+_random = SystemRandom().random
+
 _DAY_SECONDS = 24 * 3600
 
 
@@ -79,6 +96,8 @@ class Storage:
     outbox: Outbox
     usage: UsageStore
     budgets: BudgetStore
+    policies: PolicyStore
+    circuits: CircuitStore
     close: Callable[[], None]
 
 
@@ -136,7 +155,8 @@ def build_api(
     settings: ApiSettings, storage: Storage, providers: ProviderStates, clock: Clock = utc_now
 ) -> Api:
     """The buffered function's dependencies over any storage."""
-    parts = _Parts.of(settings, storage, clock)
+    callable_ones = provider_names(compatible=bool(settings.openai_compatible_url))
+    parts = _Parts.of(settings, storage, callable_ones, clock)
     operations = _operations(storage, clock)
     jobs = JobService(
         parts.starter,
@@ -156,6 +176,9 @@ def build_api(
         clock=clock,
         usage=UsageService(storage.usage, operations),
         budgets=BudgetService(storage.budgets, storage.usage, clock, operations),
+        routing=RoutingService(
+            storage.policies, _policy(settings, parts.catalogue), parts.catalogue, clock, operations
+        ),
     )
 
 
@@ -166,7 +189,7 @@ def build_stream(
     clock: Clock = utc_now,
 ) -> Stream:
     """The streaming function's dependencies over any storage and providers (by name)."""
-    parts = _Parts.of(settings, storage, clock)
+    parts = _Parts.of(settings, storage, providers, clock)
     chat = ChatService(
         parts.starter,
         parts.turns,
@@ -190,7 +213,7 @@ def build_worker(
     clock: Clock = utc_now,
 ) -> Worker:
     """The worker's dependencies over any storage, providers (by name) and queues."""
-    parts = _Parts.of(settings, storage, clock)
+    parts = _Parts.of(settings, storage, providers, clock)
     runner = _runner(parts, storage, providers, clock)
     return Worker(
         JobWorker(
@@ -219,6 +242,8 @@ def dynamodb_storage(
         outbox=DynamoOutbox(table, PRODUCER),
         usage=DynamoUsage(table),
         budgets=DynamoBudgets(table),
+        policies=DynamoPolicies(table),
+        circuits=DynamoCircuits(table),
         close=table.close,
     )
 
@@ -251,14 +276,18 @@ class _Parts:
     """What every function that works on conversations has."""
 
     catalogue: Catalogue
+    router: Router
     sessions: SessionService
     turns: TurnService
     starter: TurnStarter
 
     @classmethod
-    def of(cls, settings: ApiSettings, storage: Storage, clock: Clock) -> _Parts:
+    def of(
+        cls, settings: ApiSettings, storage: Storage, providers: Collection[str], clock: Clock
+    ) -> _Parts:
         catalogue = Catalogue(settings.default_model, settings.additional_model_names)
         sessions = _sessions(settings, storage, catalogue, clock)
+        router = _router(settings, storage, catalogue, providers, clock)
         turns = TurnService(
             storage.turns, storage.sessions, sessions, clock, _operations(storage, clock)
         )
@@ -267,18 +296,43 @@ class _Parts:
             Stores(storage.sessions, storage.turns),
             turns,
             catalogue,
+            router,
             clock,
             _operations(storage, clock),
         )
-        return cls(catalogue, sessions, turns, starter)
+        return cls(catalogue, router, sessions, turns, starter)
 
 
 def _runner(
     parts: _Parts, storage: Storage, providers: Mapping[str, ModelProvider], clock: Clock
 ) -> TurnRunner:
     billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), parts.catalogue)
-    asker = Asker(providers, billing, clock)
+    asker = Asker(providers, parts.router, billing, clock, _random)
     return TurnRunner(storage.turns, parts.sessions, asker, billing, clock)
+
+
+def _router(
+    settings: ApiSettings,
+    storage: Storage,
+    catalogue: Catalogue,
+    providers: Collection[str],
+    clock: Clock,
+) -> Router:
+    """Learns as it goes, so a process has one."""
+    return Router(
+        catalogue,
+        providers,
+        Policies(storage.policies, _policy(settings, catalogue), clock),
+        Circuits(storage.circuits, clock),
+        _random,
+    )
+
+
+def _policy(settings: ApiSettings, catalogue: Catalogue) -> Policy:
+    """The deployment's. Raises `UnknownTargetsError`."""
+    policy = Policy.from_data(settings.routing.model_dump())
+    check(policy, catalogue)
+    return policy
 
 
 def _sessions(

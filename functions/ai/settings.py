@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, Json, model_validator
 
+from contracts.ai.routing import RoutingSet
 from servicekit.settings import Settings
 
 
@@ -28,6 +29,8 @@ class ApiSettings(TableSettings):
 
     default_model: str = Field(min_length=1)
     additional_models: str
+    # The policy of projects that have none, as JSON.
+    routing: Json[RoutingSet]
     # At least as long as a turn may take, or a record would be gone before its turn is.
     idempotency_window_seconds: int = Field(ge=900)
     turn_retention_days: int = Field(ge=1)

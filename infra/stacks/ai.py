@@ -158,6 +158,7 @@ class AiStack(EnvironmentStack):
         return self._base_environment() | {
             "DEFAULT_MODEL": settings.default_model,
             "ADDITIONAL_MODELS": ",".join(settings.additional_models),
+            "ROUTING": settings.routing,
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
             "TURN_RETENTION_DAYS": str(settings.turn_retention_days),
             "OPENAI_COMPATIBLE_URL": settings.openai_compatible_url,
@@ -195,7 +196,7 @@ class AiStack(EnvironmentStack):
         ]
 
     def _listings(self) -> list[iam.PolicyStatement]:
-        """Lists over the indexes, and the deletion of a session with its messages."""
+        """Lists over the indexes, and the deletion of a session with its messages, of a policy."""
         indexes = [f"{self._table.table_arn}/index/gsi{n}" for n in range(1, _INDEXES + 1)]
         return [
             self._table_statement("Lists", ("Query",), *indexes),
@@ -206,6 +207,7 @@ class AiStack(EnvironmentStack):
                 ("DeleteItem", "BatchWriteItem"),
                 partitions=["SESSION#*"],
             ),
+            items("Policies", self._table, ("DeleteItem",), partitions=["ROUTING#*"]),
         ]
 
     @staticmethod

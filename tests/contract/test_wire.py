@@ -221,6 +221,9 @@ AI_CALLS = {
     ("get", "/api/v1/budgets/{scope}"): "Budget",
     ("put", "/api/v1/budgets/{scope}"): "BudgetSet -> Budget",
     ("delete", "/api/v1/budgets/{scope}"): "BudgetDeleted",
+    ("get", "/api/v1/routing/{scope}"): "Routing",
+    ("put", "/api/v1/routing/{scope}"): "RoutingSet -> Routing",
+    ("delete", "/api/v1/routing/{scope}"): "RoutingDeleted",
 }
 
 AUDIT_CALLS = {

@@ -29,6 +29,7 @@ ENVIRONMENT = {
     "TABLE_NAME": "santaclaude-local-ai",
     "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
     "ADDITIONAL_MODELS": "llama3.2",
+    "ROUTING": '{"default": [], "fallbacks": []}',
     "IDEMPOTENCY_WINDOW_SECONDS": "86400",
     "TURN_RETENTION_DAYS": "30",
     "OPENAI_COMPATIBLE_URL": "",

@@ -32,6 +32,7 @@ from servicekit.idempotency import ClaimUpdate, Record
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
 from servicekit.paging import InvalidCursorError
 from tests.fakes.memory_money import MemoryMoney
+from tests.fakes.memory_routing import MemoryRouting
 
 
 class MemoryCounter:
@@ -334,6 +335,9 @@ class MemoryTurns:
             status=ending.status,
             updated_at=ending.at,
             last_event=ending.last_event,
+            first_event=ending.first_event or turn.first_event,
+            provider=ending.model[0] if ending.model else turn.provider,
+            model=ending.model[1] if ending.model else turn.model,
             answer=message.sequence if message else None,
             message_id=message.draft.number if message else None,
             stop=ending.stop,
@@ -443,6 +447,7 @@ class Memory:
         self.records = MemoryRecords()
         self.sessions = MemorySessions(self.records)
         self.money = MemoryMoney()
+        self.routing = MemoryRouting()
         self.turns = MemoryTurns(self.sessions, self.records, self.money)
         self.counter = MemoryCounter(floor)
         self.outbox = MemoryOutbox()
@@ -456,5 +461,7 @@ class Memory:
             outbox=self.outbox,
             usage=self.money,
             budgets=self.money,
+            policies=self.routing,
+            circuits=self.routing,
             close=lambda: None,
         )

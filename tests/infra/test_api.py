@@ -47,12 +47,15 @@ def test_all_but_health_are_signed(templates, service):
 
 def test_what_waits_for_a_model_streams_from_the_streaming_function_for_up_to_15_minutes(prod):
     streamed = {
-        path: method["Integration"]
-        for (_, path), method in methods(prod).items()
+        key: method["Integration"]
+        for key, method in methods(prod).items()
         if method["Integration"].get("ResponseTransferMode") == "STREAM"
     }
-    paths = {"/api/v1/chat", "/api/v1/chat/stream", "/api/v1/turns/{turn_id}/events"}
-    assert set(streamed) == paths
+    assert set(streamed) == {
+        ("POST", "/api/v1/chat"),
+        ("POST", "/api/v1/chat/stream"),
+        ("GET", "/api/v1/turns/{turn_id}/events"),
+    }
     for integration in streamed.values():
         assert integration["TimeoutInMillis"] == 15 * 60 * 1000
         uri = json.dumps(integration["Uri"])

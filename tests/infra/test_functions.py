@@ -5,7 +5,9 @@ import json
 
 import pytest
 
+from contracts.ai.routing import RoutingSet
 from functions.ai.domain.asking import MAX_ANSWER_SECONDS
+from functions.ai.domain.retries import FIRST_CONTENT_SECONDS
 from infra import web_adapter
 from infra.bundles import ROOT
 
@@ -107,6 +109,19 @@ def test_an_answer_ends_before_the_function_does(templates):
     for name in ("ai-stream", "ai-worker"):
         _, function = functions(templates)[name]
         assert function["Timeout"] >= MAX_ANSWER_SECONDS + 30
+
+
+def test_a_silent_model_leaves_time_for_another(templates):
+    """And for the answer of a call without a stream: API Gateway waits 300 s for a byte."""
+    _, function = functions(templates)["ai-stream"]
+    silence = float(function["Environment"]["Variables"]["MODEL_FIRST_BYTE_TIMEOUT_SECONDS"])
+    assert 2 * silence < FIRST_CONTENT_SECONDS <= 300 / 2
+
+
+def test_the_policy_of_the_deployment_is_one(templates):
+    for name in ("ai-api", "ai-stream"):
+        _, function = functions(templates)[name]
+        RoutingSet.model_validate_json(function["Environment"]["Variables"]["ROUTING"])
 
 
 def test_the_adapter_comes_from_each_partitions_own_account():

@@ -132,6 +132,31 @@ def test_settings_come_from_the_context():
     assert settings.load({}.get).environment == "dev"
 
 
+POLICY = {
+    "default": [{"provider": "openai", "model": "gpt-5-mini", "weight": 3}],
+    "fallbacks": [{"provider": "bedrock", "model": "amazon.nova-lite-v1:0"}],
+}
+
+
+@pytest.mark.parametrize("given", [POLICY, json.dumps(POLICY)], ids=["cdk.json", "-c"])
+def test_a_routing_policy_comes_from_the_context(given):
+    assert json.loads(settings.load({"routing": given}.get).routing) == POLICY
+    assert json.loads(settings.load({}.get).routing) == {"default": [], "fallbacks": []}
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ("nova", "Invalid JSON"),
+        ('{"default": []}', "fallbacks: Field required"),
+        ({"default": [{"provider": "p", "model": "m", "weight": 0}], "fallbacks": []}, "weight"),
+    ],
+)
+def test_a_routing_policy_that_is_none_is_refused(given, reason):
+    with pytest.raises(settings.InvalidSettingError, match=reason):
+        settings.load({"routing": given}.get)
+
+
 def test_only_the_local_cloud_has_an_endpoint():
     endpoint = "http://127.0.0.1:4566"
     assert settings.load({"env": "local", "endpoint": endpoint}.get).endpoint == endpoint

@@ -168,7 +168,7 @@ async def test_a_conversation_with_a_picture(make, server, name):
         ),
     )
     await collect(make(name), asked, [])
-    assert server.calls[0].outcome == "complete"
+    assert server.calls[0].wait() == "complete"
     assert server.calls[0].body["messages"][1:] == [
         {"role": "assistant", "content": "Hi\n\nthere"},
         {
@@ -377,7 +377,7 @@ async def test_geminis_signatures_are_kept_and_go_back_to_gemini_alone(make, ser
     assert gemini[0]["extra_content"] == {"google": {"thought_signature": SIGNATURE}}
     assert "extra_content" not in gemini[1]
     assert all("extra_content" not in call for call in openai)
-    assert [call.outcome for call in server.calls] == ["complete"] * 3
+    assert [call.wait() for call in server.calls] == ["complete"] * 3
 
 
 async def test_gemini_takes_calls_that_another_model_made(make, server):
@@ -550,7 +550,7 @@ async def test_a_connection_that_ended_in_the_pool_is_replaced_once(make, server
     await answer(provider, "Hi")
     text, _ = await answer(provider, "[[drop=1]][[text=Hello]]")
     assert text == "Hello"
-    assert [call.outcome for call in server.calls] == ["complete", "broken", "complete"]
+    assert [call.wait() for call in server.calls] == ["complete", "broken", "complete"]
     # A connection of its own that ends unanswered is the server's failure, and not asked again.
     await failure(provider, "[[close]][[text=x]][[drop=2]]", ProviderUnavailableError)
 

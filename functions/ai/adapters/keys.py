@@ -16,6 +16,8 @@
 | budget      | BUDGET#<scope>    | BUDGET          | (see `dynamodb_budgets`)                  |
 | its counters| BUDGET#<scope>    | COUNTER#<kind>#<period>                                     |
 | its holds   | BUDGET#<scope>    | HOLD#<expiry>#<turn>#<attempt>                              |
+| routing     | ROUTING#<project> | ROUTING         | (see `dynamodb_routing`)                  |
+| circuit     | CIRCUIT#<provider>#<model> | CIRCUIT | (see `dynamodb_breaker`)                |
 | probe       | PROBE             | PROBE           | (never written: /ready reads it)          |
 """
 
@@ -145,3 +147,13 @@ def hold_key(scope: str, expires_at: int, turn_id: str, attempt: int) -> Key:
 def expired_holds(now: int) -> tuple[str, str]:
     """The first and the last key of the holds that expired before `now`."""
     return "HOLD#", f"HOLD#{now:0{_PLACE_DIGITS}}"
+
+
+def routing_key(project_id: int) -> Key:
+    """A project's routing policy."""
+    return {"pk": f"ROUTING#{project_id}", "sk": "ROUTING"}
+
+
+def circuit_key(provider: str, model: str) -> Key:
+    """What is known of the last calls to a model."""
+    return {"pk": f"CIRCUIT#{provider}#{model}", "sk": "CIRCUIT"}

@@ -67,3 +67,8 @@ def provider_states(environment: str, *, compatible: bool) -> KeyPresence:
     """Which of them can be called as they are."""
     keyless = [BEDROCK, *([COMPATIBLE_SERVER] if compatible else [])]
     return KeyPresence(environment, KEYED, keyless)
+
+
+def provider_names(*, compatible: bool) -> frozenset[str]:
+    """Those of `model_providers`, without making them."""
+    return frozenset({BEDROCK, *KEYED, *([COMPATIBLE_SERVER] if compatible else [])})

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from functions.ai.domain.billing import Billing, Call
 from functions.ai.domain.budgets import Reservation
@@ -24,8 +24,11 @@ from functions.ai.domain.journal import Journal
 from functions.ai.domain.models import Message
 from functions.ai.domain.ports import ModelProvider
 from functions.ai.domain.prompts import to_prompt
+from functions.ai.domain.retries import FIRST_CONTENT_SECONDS, may_fail_over, retry_pause
+from functions.ai.domain.router import Router
+from functions.ai.domain.routing import Needs, Random
 from functions.ai.domain.tool_data import call_to_wire
-from functions.ai.domain.turns import Turn
+from functions.ai.domain.turns import RestartEvent, Turn
 from servicekit.clock import Clock
 from servicekit.errors import AppError, InternalError
 
@@ -42,21 +45,23 @@ _logger = logging.getLogger(__name__)
 @dataclass(frozen=True, slots=True)
 class Work:
     """A turn that is ready to call its model. One that `returns` is queued again after an error
-    that may pass, and nothing is left of what was said.
+    that may pass, and nothing is left of what was said. Where it is `restartable`, whoever listens
+    can be told that the answer begins anew.
     """
 
     turn: Turn
     model: Model
     history: Sequence[Message]
     returns: bool = False
+    restartable: bool = True
 
 
 @dataclass(slots=True)
 class Answer:
     """What came of the question so far.
 
-    `kept` is how many of the texts were delivered, None for all; `calls` are those that a provider
-    bills.
+    `begun` is whether its model has answered anything, `kept` how many of the texts were delivered
+    (None for all); `calls` are those that a provider bills.
     """
 
     model: Model
@@ -67,6 +72,15 @@ class Answer:
     error: AppError | None = None
     reservation: Reservation | None = None
     calls: list[Call] = field(default_factory=list)
+    begun: bool = False
+
+    def begin(self, model: Model) -> None:
+        """That model answers from the beginning."""
+        self.model = model
+        self.texts.clear()
+        self.size = 0
+        self.completion = None
+        self.begun = False
 
     def add(self, said: Said) -> None:
         """Raises `AnswerTooLargeError`."""
@@ -104,14 +118,25 @@ class Answer:
 
 
 class Asker:
-    """Asks models on behalf of turns."""
+    """Asks models on behalf of turns: the one that was asked for, and those that stand in for it.
+
+    Before the first content another model's answer takes the place of a failure in silence. After
+    it the answer begins anew, for whoever can be told so; for others it ends as it is.
+    """
 
     def __init__(
-        self, providers: Mapping[str, ModelProvider], billing: Billing, clock: Clock
+        self,
+        providers: Mapping[str, ModelProvider],
+        router: Router,
+        billing: Billing,
+        clock: Clock,
+        random: Random,
     ) -> None:
         self._providers = providers
+        self._router = router
         self._billing = billing
         self._clock = clock
+        self._random = random
 
     def drains(self, answer: Answer) -> bool:
         """Whether breaking off the answer would save nothing."""
@@ -129,47 +154,109 @@ class Asker:
                 f"It took more than {MAX_ANSWER_SECONDS} s."
             )
         except Exception:
-            _logger.exception("provider failed")
+            _logger.exception("asking failed")
             answer.error = answer.error or InternalError()
 
     async def _ask(self, work: Work, answer: Answer, journal: Journal) -> None:
-        prompt = _prompt(work)
-        answer.reservation, prompt = await self._billing.reserve(work.turn, work.model, prompt)
-        await self._listen(work.model, prompt, answer, journal)
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + FIRST_CONTENT_SECONDS
+        candidates = self._router.candidates(
+            work.model, work.turn.project_id, needs=Needs.of(_prompt(work, work.model))
+        )
+        failure: AppError = InternalError()
+        async with aclosing(candidates) as models:
+            async for model in models:
+                if answer.calls:
+                    journal.restart(RestartEvent(model.provider.name, model.name))
+                answer.begin(model)
+                try:
+                    await self._ask_model(work, answer, journal, deadline)
+                except AppError as error:
+                    late = not answer.begun and loop.time() >= deadline
+                    if late or not may_fail_over(error) or not self._may_restart(work, answer):
+                        raise
+                    failure = error
+                else:
+                    return
+        raise failure
 
-    async def _listen(self, model: Model, prompt: Prompt, answer: Answer, journal: Journal) -> None:
-        provider = self._providers[model.provider.name]
-        call = Call(model, prompt, self._now())
-        async with aclosing(provider.stream(prompt)) as stream:
-            async for event in stream:
-                if not call.heard:
-                    call.heard = True
-                    answer.calls.append(call)
-                if isinstance(event, Completion):
-                    call.usage = event.usage
-                    answer.complete(event)
-                    continue
-                call.said += sum(map(len, event))
-                answer.add(event)
-                if answer.kept is None:
-                    journal.say(event)
+    @staticmethod
+    def _may_restart(work: Work, answer: Answer) -> bool:
+        return answer.error is None and (work.restartable or not answer.begun)
 
-    def _now(self) -> datetime:
-        return self._clock()
+    async def _ask_model(
+        self, work: Work, answer: Answer, journal: Journal, deadline: float
+    ) -> None:
+        """Asks one model, again after failures that pass."""
+        loop = asyncio.get_running_loop()
+        prompt = await self._reserved(work, answer)
+        for attempt in itertools.count(1):
+            try:
+                await self._listen(prompt, answer, journal, deadline)
+            except AppError as error:
+                pause = None
+                if not answer.begun:
+                    left = deadline - loop.time()
+                    pause = retry_pause(error, attempt, left, self._random)
+                if pause is None:
+                    await self._router.report(answer.model, error)
+                    raise
+                await asyncio.sleep(pause)
+            except Exception:
+                _logger.exception("provider failed")
+                await self._router.report(answer.model, InternalError())
+                raise InternalError from None
+            else:
+                return
+
+    async def _reserved(self, work: Work, answer: Answer) -> Prompt:
+        prompt = _prompt(work, answer.model)
+        answer.reservation, prompt = await self._billing.reserve(
+            work.turn, answer.model, prompt, earlier=answer.reservation, calls=answer.calls
+        )
+        return prompt
+
+    async def _listen(
+        self, prompt: Prompt, answer: Answer, journal: Journal, deadline: float
+    ) -> None:
+        model = answer.model
+        call = Call(model, prompt, self._clock())
+        stream = self._providers[model.provider.name].stream(prompt)
+        try:
+            async with asyncio.timeout_at(deadline) as patience, aclosing(stream):
+                async for event in stream:
+                    if not answer.begun:
+                        patience.reschedule(None)
+                        answer.begun = True
+                        answer.calls.append(call)
+                        await self._router.report(model, None)
+                    if isinstance(event, Completion):
+                        call.usage = event.usage
+                        answer.complete(event)
+                        continue
+                    call.said += sum(map(len, event))
+                    answer.add(event)
+                    if answer.kept is None:
+                        journal.say(event)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            seconds = f"{FIRST_CONTENT_SECONDS:g}"
+            raise ProviderTimeoutError(f"No model answered within {seconds} s.") from None
 
 
-def _prompt(work: Work) -> Prompt:
+def _prompt(work: Work, model: Model) -> Prompt:
     """The question with as much of what came before as the model has room for.
 
     Raises `ContextTooLongError`.
     """
     question = work.history[-1].draft
     prompt = replace(
-        to_prompt(work.model.name, work.history),
+        to_prompt(model.name, work.history),
         tools=question.tools,
         max_output_tokens=question.max_output_tokens,
     )
-    return fit(prompt, work.model.context_window, question.max_output_tokens).prompt
+    return fit(prompt, model.context_window, question.max_output_tokens).prompt
 
 
 def cancelled(answer: Answer) -> bool:

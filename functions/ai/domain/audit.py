@@ -44,6 +44,9 @@ class Action(StrEnum):
     READ_BUDGET = "ai.budget.read"
     SET_BUDGET = "ai.budget.set"
     DELETE_BUDGET = "ai.budget.delete"
+    READ_ROUTING = "ai.routing.read"
+    SET_ROUTING = "ai.routing.set"
+    DELETE_ROUTING = "ai.routing.delete"
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,12 @@ class Subject:
     def budget(cls, scope: Scope) -> Subject:
         """What a project or a user may spend."""
         return cls(f"ai/budgets/{scope.name}", user_id=scope.user_id, project_id=scope.project_id)
+
+    @classmethod
+    def routing(cls, project_id: int | None) -> Subject:
+        """The routing policy of a project, or of the deployment."""
+        scope = "default" if project_id is None else f"project-{project_id}"
+        return cls(f"ai/routing/{scope}", project_id=project_id)
 
 
 class Operations:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 
@@ -15,6 +15,9 @@ from functions.ai.domain.inference import Prompt, Usage
 from functions.ai.domain.pricing import from_pico, usd
 from functions.ai.domain.turns import Bill, Turn
 from functions.ai.domain.usage import Charge, charge
+
+MAX_CALLS = 100
+"""Of an attempt: each has a reservation of its own, and the next attempt's begin behind them."""
 
 
 @dataclass(slots=True)
@@ -29,7 +32,6 @@ class Call:
     at: datetime
     usage: Usage | None = None
     said: int = 0
-    heard: bool = field(default=False)
 
 
 class Billing:
@@ -39,13 +41,30 @@ class Billing:
         self._guard = guard
         self._catalogue = catalogue
 
-    async def reserve(self, turn: Turn, model: Model, prompt: Prompt) -> tuple[Reservation, Prompt]:
+    async def reserve(
+        self,
+        turn: Turn,
+        model: Model,
+        prompt: Prompt,
+        *,
+        earlier: Reservation | None = None,
+        calls: Sequence[Call] = (),
+    ) -> tuple[Reservation, Prompt]:
         """Holds the most that the call may cost. Where a budget does, the prompt bounds the answer.
 
+        It takes the place of an `earlier` reservation, and holds what the `calls` of that cost too.
         Raises `BudgetExhaustedError`, `PriceUnknownError`, `StoreUnavailableError`.
         """
-        spender = Spender(turn.turn_id, turn.attempt, turn.project_id, turn.user_id)
-        reservation = await self._guard.reserve(spender, estimate(model, prompt, turn.updated_at))
+        number = turn.attempt * MAX_CALLS
+        if earlier is not None:
+            await self._guard.release(earlier)
+            number = earlier.spender.attempt + 1
+        spender = Spender(turn.turn_id, number, turn.project_id, turn.user_id)
+        most = estimate(model, prompt, turn.updated_at)
+        if most is not None:
+            charges = [self._charge(turn, 1, call, None) for call in calls]
+            most += sum((charge.dollars or Decimal() for charge in charges), Decimal())
+        reservation = await self._guard.reserve(spender, most)
         if reservation.holds:
             prompt = replace(prompt, max_output_tokens=output_limit(model, prompt))
         return reservation, prompt

@@ -14,6 +14,7 @@ from functions.ai.domain.job_ports import JobChange
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.ports import ProviderStates, SessionStore
+from functions.ai.domain.routing_service import RoutingService
 from functions.ai.domain.sessions import SessionService
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.usage_service import UsageService
@@ -34,6 +35,7 @@ class Api:
     clock: Clock
     usage: UsageService
     budgets: BudgetService
+    routing: RoutingService
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,15 +28,17 @@ class Journal:
         self._pending = _restart(turn)
         self._writer: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
+        self.first_event = turn.first_event
         self.last_event = turn.first_event - 1
 
     def say(self, said: Said) -> None:
         """The model said something."""
         self._add([TextEvent(text) for text in said])
 
-    def note(self, event: Event) -> None:
-        """Something else happened."""
+    def restart(self, event: RestartEvent) -> None:
+        """What was said no longer counts."""
         self._add([event])
+        self.first_event = self.last_event + 1
 
     async def close(self) -> list[Numbered]:
         """Ends the writing; returns what is not stored."""

@@ -148,7 +148,7 @@ class TurnRunner:
             if signal == "go":
                 continue
             answer.cut(TurnCancelledError() if signal == "cancel" else TurnLostError())
-            if signal == "cancel" and answer.calls and self._asker.drains(answer):
+            if signal == "cancel" and answer.begun and self._asker.drains(answer):
                 given_up.set_result(None)
             else:
                 asking.cancel()
@@ -172,6 +172,8 @@ class TurnRunner:
                 status=_status(answer),
                 at=self._clock(),
                 last_event=journal.last_event,
+                first_event=journal.first_event,
+                model=(answer.model.provider.name, answer.model.name),
                 draft=await self._draft(work, answer, bill),
                 failure=Failure.of(answer.error) if answer.error else None,
                 stop=answer.completion.stop if answer.completion else None,

@@ -18,6 +18,7 @@ from functions.ai.domain.history import History
 from functions.ai.domain.inference import Tool
 from functions.ai.domain.models import Draft, Message, Session, ToolData
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
+from functions.ai.domain.router import Router
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turns import Job, Turn, lease_from
@@ -31,6 +32,7 @@ class ChatCommand:
     """A message to a model, in a session or in a new one; what is not named is the default.
 
     `tools` are those that the model may call, `tool_results` answer the calls of its last message.
+    Whoever asks for a `restartable` answer can be told that it begins anew.
     """
 
     message: str
@@ -43,6 +45,7 @@ class ChatCommand:
     tools: tuple[Tool, ...] = ()
     tool_results: ToolData = ()
     max_output_tokens: int | None = None
+    restartable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class TurnStarter:
         stores: Stores,
         turns: TurnService,
         catalogue: Catalogue,
+        router: Router,
         clock: Clock,
         operations: Operations,
     ) -> None:
@@ -72,6 +76,7 @@ class TurnStarter:
         self._stores = stores
         self._turns = turns
         self._catalogue = catalogue
+        self._router = router
         self._clock = clock
         self._operations = operations
 
@@ -104,7 +109,7 @@ class TurnStarter:
         session, turn, message = await self._begin(session, draft, turn, claim)
         await history.read(message.sequence - 1)
         history.add(message)
-        return Work(turn, model, history.messages)
+        return Work(turn, model, history.messages, restartable=command.restartable)
 
     async def again(self, command: ChatCommand, reference: Reference) -> Work | Turn:
         """The turn of an earlier request: to be followed, or where it failed to be run again."""
@@ -164,7 +169,7 @@ class TurnStarter:
     async def _begin_session(
         self, command: ChatCommand, claim: Claim | None, action: Action, job: Job | None
     ) -> Work:
-        model = self._catalogue.find(command.provider, command.model)
+        model = await self._new_model(command)
         blank = await self._sessions.blank(
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
@@ -172,7 +177,7 @@ class TurnStarter:
         await self._operations.allow(action, Subject.session(blank), model.facts)
         turn = self._new_turn(blank, model, job)
         _, turn, message = await self._begin(blank, draft, turn, claim, new=True)
-        return Work(turn, model, [message])
+        return Work(turn, model, [message], restartable=command.restartable)
 
     async def _begin(
         self,
@@ -248,7 +253,12 @@ class TurnStarter:
         except TurnLostError:
             # Another request with this key was faster: there is one attempt, and it is followed.
             return await self._turns.reload(turn)
-        return Work(again, model, history.messages)
+        return Work(again, model, history.messages, restartable=command.restartable)
+
+    async def _new_model(self, command: ChatCommand) -> Model:
+        if command.provider is None and command.model is None:
+            return await self._router.default(command.project_id)
+        return self._catalogue.find(command.provider, command.model)
 
     def _model(self, command: ChatCommand, session: Session) -> Model:
         return self._catalogue.for_session(

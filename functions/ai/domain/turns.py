@@ -189,12 +189,15 @@ class Ending:
     """How an attempt ends: what is stored at once.
 
     `draft` is the answer, or as much of it as there is; `events` are those that are not stored
-    yet. Without `bill` that is still to come.
+    yet. Without `bill` that is still to come. `first_event` and `model` (its provider's name and
+    its own) are given where the answer began anew, or was another model's.
     """
 
     status: EndStatus
     at: datetime
     last_event: int
+    first_event: int | None = None
+    model: tuple[str, str] | None = None
     draft: Draft | None = None
     failure: Failure | None = None
     stop: Stop | None = None

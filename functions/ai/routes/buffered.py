@@ -20,7 +20,7 @@ from functions.ai.domain.errors import (
 )
 from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
-from functions.ai.routes import money, wire
+from functions.ai.routes import money, routing, wire
 from functions.ai.routes.idempotent import keyed
 from functions.ai.routes.parameters import ApiDep, Cursor, Id, Limit, OptionalId, signed
 from functions.ai.routes.wire import WireResponse
@@ -80,6 +80,7 @@ def create_app(api: Api) -> FastAPI:
     app.include_router(open_routes)
     app.include_router(signed_routes)
     app.include_router(money.routes)
+    app.include_router(routing.routes)
     return app
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -66,7 +67,7 @@ async def chat(request: Request) -> Response:
     body = await read_json(request, v1.ChatRequest)
     if body.stream:
         raise StreamNotSupportedError('Send "stream": false, or POST to /api/v1/chat/stream.')
-    turn = await _start(request, body, "chat")
+    turn = await _start(request, body, "chat", restartable=True)
     await turn.started()
     async for _ in turn.batches():
         pass
@@ -87,7 +88,7 @@ async def chat_stream(request: Request) -> ASGIApp:
     require_caller(request.scope)
     protocol = protocol_of(request, "v1")
     body = await read_json(request, v1.ChatRequest)
-    turn = await _start(request, body, "chat_stream")
+    turn = await _start(request, body, "chat_stream", restartable=protocol != "v1")
     await turn.started()
     return event_stream(turn, protocol)
 
@@ -110,8 +111,10 @@ async def web_adapter_ready(_request: Request) -> Response:
     return PlainTextResponse("ready")
 
 
-async def _start(request: Request, body: v1.ChatRequest, operation: str) -> Listening:
+async def _start(
+    request: Request, body: v1.ChatRequest, operation: str, *, restartable: bool
+) -> Listening:
     stream: Stream = request.app.state.stream
-    command = wire.chat_command(body)
+    command = replace(wire.chat_command(body), restartable=restartable)
     key = keyed(request, operation, body, body.project_id, body.user_id)
     return await stream.chat.start(command, key)

@@ -86,7 +86,7 @@ def test_a_model_without_a_price_costs_nothing_known(catalogue):
     [
         (None, None, ("bedrock", DEFAULT)),
         ("bedrock", None, ("bedrock", DEFAULT)),
-        ("openai", None, ("openai", "gpt-6.1-terra")),
+        ("openai", None, ("openai", "gpt-5.4-mini")),
         ("anthropic", None, ("anthropic", "claude-sonnet-5-5")),
         ("gemini", None, ("gemini", "gemini-3.8-flash")),
         ("openai-compatible", None, ("openai-compatible", "qwen3:8b")),

@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 
@@ -12,6 +14,7 @@ from functions.ai.domain.errors import (
     ProviderUnavailableError,
 )
 from functions.ai.domain.inference import Completion, Usage
+from functions.ai.domain.models import Draft
 from tests.fakes.ai_app import REQUEST_CONTEXT, AiService, chat_body, chunks
 from tests.fakes.memory import ScriptedProvider
 from tests.fakes.prompts import said
@@ -21,6 +24,7 @@ pytestmark = pytest.mark.anyio
 CHAT = "/api/v1/chat"
 STREAM = "/api/v1/chat/stream"
 DONE = Completion(Usage(10, 5))
+NOW = datetime(2026, 11, 27, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -276,18 +280,33 @@ async def test_a_failed_turn_may_be_tried_again_and_asks_the_question_once(servi
     )
 
 
-@pytest.mark.parametrize(
-    ("limit", "value"), [("MAX_HISTORY_MESSAGES", 2), ("MAX_HISTORY_BYTES", 5)]
-)
-async def test_a_conversation_beyond_what_is_read_of_it_is_too_long(
-    service, monkeypatch, limit, value
-):
-    session_id = (await service.new_session(initial_message="a", system_prompt="b"))["session_id"]
-    monkeypatch.setattr(f"functions.ai.domain.turn_starter.{limit}", value)
-    answer = await service.call("POST", CHAT, chat_body(session_id=session_id, message="four"))
+async def test_a_message_that_no_window_holds_is_too_long_and_kept(service):
+    session_id = (await service.new_session(model="amazon.nova-micro-v1:0"))["session_id"]
+    huge = "\N{SLIGHTLY SMILING FACE}" * 49_000
+    answer = await service.call("POST", CHAT, chat_body(session_id=session_id, message=huge))
     assert (answer.status_code, answer.json()["code"]) == (413, "context_too_long")
     assert service.provider.prompts == []
-    assert [m["content"] for m in await service.messages(session_id)] == ["b", "a", "four"]
+    assert [m["content"] for m in await service.messages(session_id)] == [huge]
+
+
+async def test_of_a_long_conversation_the_model_is_sent_what_it_has_room_for(service):
+    session_id = (await service.new_session(system_prompt="Be brief"))["session_id"]
+    service.memory.sessions.stored[session_id] += [
+        replace(
+            service.memory.sessions.stored[session_id][0],
+            sequence=2 + n,
+            draft=Draft(9000 + n, ("user", "assistant")[n % 2], "word " * 20_000, NOW),
+        )
+        for n in range(40)
+    ]
+    stored = service.memory.sessions.sessions[session_id]
+    service.memory.sessions.sessions[session_id] = replace(stored, next_sequence=42)
+    answer = await service.call("POST", CHAT, chat_body(session_id=session_id))
+    assert answer.status_code == 200
+    (prompt,) = service.provider.prompts
+    assert prompt.system == ("Be brief",)
+    assert prompt.utterances[-1] == said("user", "Hi")
+    assert 1 < len(prompt.utterances) < 41
 
 
 async def test_a_turn_that_is_tried_again_does_not_see_what_came_after_it(service):
@@ -333,10 +352,11 @@ async def test_a_turn_is_not_tried_again_in_a_session_that_has_ended(service):
     body = chat_body(session_id=session_id)
     service.provider.script = [ProviderUnavailableError()]
     await service.call("POST", CHAT, body, idempotency_key="k")
+    asked = len(service.provider.prompts)
     await service.call("PATCH", f"/api/v1/sessions/{session_id}", {"status": "cancelled"})
     again = await service.call("POST", CHAT, body, idempotency_key="k")
     assert (again.status_code, again.json()["code"]) == (409, "session_not_active")
-    assert len(service.provider.prompts) == 1
+    assert len(service.provider.prompts) == asked
 
 
 @pytest.mark.parametrize("path", [CHAT, STREAM])

@@ -21,7 +21,7 @@ DONE = Completion(Usage(10, 40))
 
 
 @pytest.fixture(autouse=True)
-def brisk(monkeypatch):
+def at_once(monkeypatch):
     """What is waited for is the same, at another pace."""
     monkeypatch.setattr("functions.ai.domain.turn_service.POLL_SECONDS", 0.01)
     monkeypatch.setattr("functions.ai.domain.runner.WATCH_SECONDS", 0.01)

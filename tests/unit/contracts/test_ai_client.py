@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from contracts.ai import examples, jobs, money, v1
+from contracts.ai import examples, jobs, money, routing, v1
 from contracts.ai.client import AIServiceClient
 from contracts.client.errors import (
     ConflictError,
@@ -220,6 +220,22 @@ CALLS: dict[str, tuple[Use, str, str, object, object]] = {
         {"daily_limit": "2.50"},
         examples.BUDGET,
     ),
+    "get_routing": (
+        lambda c: c.get_routing("default"),
+        "GET /api/v1/routing/default",
+        "",
+        None,
+        examples.ROUTING,
+    ),
+    "set_routing": (
+        lambda c: c.set_routing(
+            "project-7", routing.RoutingSet.model_validate(examples.ROUTING_SET)
+        ),
+        "PUT /api/v1/routing/project-7",
+        "",
+        examples.ROUTING_SET,
+        examples.ROUTING,
+    ),
     "chat": (
         lambda c: c.chat(CHAT),
         "POST /api/v1/chat",
@@ -267,6 +283,20 @@ def test_a_scope_without_a_budget_is_none_and_a_wrong_address_is_not() -> None:
     assert use(service, lambda c: c.get_budget("user-3")) is None
     with pytest.raises(NotFoundError):
         use(Service(problem(404, "not_found")), lambda c: c.get_budget("user-3"))
+
+
+def test_delete_routing() -> None:
+    service = Service(httpx.Response(200, json=examples.ROUTING_DELETED))
+    assert use(service, lambda c: c.delete_routing("project-7")) is None
+    assert service.requests[0].method == "DELETE"
+    assert service.requests[0].url.path.endswith("/api/v1/routing/project-7")
+
+
+def test_a_project_without_a_policy_is_none_and_a_wrong_address_is_not() -> None:
+    service = Service(problem(404, "routing_not_found"))
+    assert use(service, lambda c: c.get_routing("project-7")) is None
+    with pytest.raises(NotFoundError):
+        use(Service(problem(404, "not_found")), lambda c: c.get_routing("project-7"))
 
 
 def test_passes_correlation_and_idempotency_through() -> None:
