@@ -64,6 +64,12 @@ class Reason(Enum):
         ),
         "Which models may be called is the account's model access; a profile spans regions.",
     )
+    PROVIDER_KEYS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:secretsmanager:<AWS::Region>:<AWS::AccountId>:secret:{secrets}/*]",
+        ),
+        "The keys of the environment's model providers, which people put there by their names.",
+    )
     WHOLE_API = (
         (
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<{api}>/*/*/*]",

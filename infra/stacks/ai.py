@@ -118,6 +118,8 @@ class AiStack(EnvironmentStack):
             settings=settings,
         )
         acknowledge(jobs.worker.role, Reason.MODELS)
+        for role in (api_function.role, stream_function.role, jobs.worker.role):
+            acknowledge(role, Reason.PROVIDER_KEYS, secrets=self._secrets)
         all_routes = routes.load("ai.v1")
         api = ServiceApi(
             self,
@@ -176,6 +178,11 @@ class AiStack(EnvironmentStack):
             "MODEL_IDLE_TIMEOUT_SECONDS": "120",
         }
 
+    @property
+    def _secrets(self) -> str:
+        """What the names of the providers' keys begin with."""
+        return f"{self._settings.prefix.replace('-', '/')}/providers"
+
     def _keys(self, action: str) -> iam.PolicyStatement:
         """The keys of model providers, which people put there: no stack makes them."""
         secrets = f"arn:{self.partition}:secretsmanager:{self.region}:{self.account}:secret"
@@ -183,7 +190,7 @@ class AiStack(EnvironmentStack):
             sid="ProviderKeys",
             actions=[action],
             # Secrets Manager adds six characters to a secret's name.
-            resources=[f"{secrets}:{self._settings.prefix.replace('-', '/')}/providers/*"],
+            resources=[f"{secrets}:{self._secrets}/*"],
         )
 
     def _conversations(self) -> list[iam.PolicyStatement]:

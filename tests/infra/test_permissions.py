@@ -87,18 +87,20 @@ AUDIT = {
     | {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions", "logs:PutLogEvents"},
 }
 ALLOWED = {
-    "ai-api": TABLE | {"dynamodb:BatchWriteItem"} | LOGS | TRACES,
+    "ai-api": TABLE | {"dynamodb:BatchWriteItem", "secretsmanager:DescribeSecret"} | LOGS | TRACES,
     "ai-stream": TABLE
     | LOGS
     | TRACES
-    | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"},
+    | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"}
+    | {"secretsmanager:GetSecretValue"},
     "ai-request-context": LOGS | TRACES,
     "ai-worker": TABLE
     | LOGS
     | TRACES
     | QUEUE
     | dynamodb("BatchGetItem", "DeleteItem")
-    | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"},
+    | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"}
+    | {"secretsmanager:GetSecretValue"},
     "ai-dispatch": {"sqs:SendMessage", "events:PutEvents"} | STREAM | FAILURES | LOGS | TRACES,
     **AUDIT,
     "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
@@ -116,6 +118,8 @@ WILDCARDS = {
     "xray:PutTraceSegments": "X-Ray's put actions take no resource",
     "bedrock:InvokeModelWithResponseStream": "the account's model access decides which models",
     "bedrock:ConverseStream": "MiniStack's name for InvokeModelWithResponseStream",
+    "secretsmanager:DescribeSecret": "keys of the environment's model providers, by their names",
+    "secretsmanager:GetSecretValue": "the same",
     "execute-api:Invoke": "the local operator may call every route of the API",
     "cloudwatch:PutMetricData": "takes no resource; a condition names the namespace",
     "dynamodb:ListStreams": "takes no resource",

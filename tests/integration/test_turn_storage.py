@@ -369,7 +369,7 @@ async def test_a_job_goes_back_into_its_queue_with_its_session_and_its_events(st
     assert len(await read(storage)) == 1
     for late in (
         storage.turns.postpone(mine, later, (), Bill()),
-        storage.turns.conclude(mine, Ending("completed", LATER, 2, answer())),
+        storage.turns.conclude(mine, Ending("completed", LATER, 2, draft=answer())),
     ):
         with pytest.raises(TurnLostError):
             await late
