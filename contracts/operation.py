@@ -12,6 +12,7 @@ Delivery = Literal["buffered", "streamed"]
 
 JSON_MEDIA_TYPE = "application/json"
 EVENT_STREAM_MEDIA_TYPE = "text/event-stream"
+NDJSON_MEDIA_TYPE = "application/x-ndjson"
 MAX_IDEMPOTENCY_KEY_LENGTH = 255
 
 

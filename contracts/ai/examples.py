@@ -364,6 +364,11 @@ ROUTING: dict[str, Any] = {
 
 ROUTING_DELETED: dict[str, Any] = {"message": "Routing policy deleted"}
 
+EXPORT_END: dict[str, Any] = {
+    "type": "end",
+    "counts": {"sessions": 1, "messages": 3, "usage": 2},
+}
+
 HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}
 
 READINESS: dict[str, Any] = {

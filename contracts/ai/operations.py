@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any, get_args
 
-from contracts.ai import examples, jobs, money, routing, turns, v1
+from contracts.ai import examples, export, jobs, money, routing, turns, v1
 from contracts.base import MAX_ID
 from contracts.health import Health, Readiness
 from contracts.operation import (
     EVENT_STREAM_MEDIA_TYPE,
+    NDJSON_MEDIA_TYPE,
     Answer,
     Contract,
     Operation,
@@ -405,6 +406,25 @@ OPERATIONS: tuple[Operation, ...] = (
         path_parameters=(_JOB_ID,),
         answer=Answer(model=jobs.Job, description="The job.", example=examples.JOB),
         errors=_errors(_ANY, (404,)),
+    ),
+    Operation(
+        operation_id="export_user",
+        method="get",
+        path="/api/v1/users/{user_id}/export",
+        summary="Export all that is kept of a user",
+        tag="privacy",
+        path_parameters=(
+            Parameter(name="user_id", schema=_ID, description="Whose data.", required=True),
+        ),
+        answer=Answer(
+            model=export.ExportLine,
+            description="Newline-delimited JSON: each session with its messages behind it, the "
+            "user's usage by day, and a last line of type `end`, without which it is not whole.",
+            example=examples.EXPORT_END,
+            media_type=NDJSON_MEDIA_TYPE,
+        ),
+        errors=_errors(_ANY, (422,)),
+        delivery="streamed",
     ),
     Operation(
         operation_id="get_usage",

@@ -32,6 +32,7 @@ from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
+from functions.ai.domain.export import UserExport
 from functions.ai.domain.job_ports import Deliveries
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
@@ -202,7 +203,8 @@ def build_stream(
             await provider.aclose()
         storage.close()
 
-    return Stream(chat, parts.turns, close)
+    export = UserExport(storage.sessions, storage.usage, _operations(storage, clock))
+    return Stream(chat, parts.turns, export, close)
 
 
 def build_worker(

@@ -81,6 +81,8 @@ class AiStack(EnvironmentStack):
                 *self._conversations(),
                 self._models(),
                 self._keys("secretsmanager:GetSecretValue"),
+                # Of a user's sessions, for an export.
+                self._table_statement("Users", ("Query",), f"{self._table.table_arn}/index/gsi2"),
             ],
             streamed=True,
             trusted_roles=[LOCAL_OPERATOR] if settings.trust_local_operator else [],
@@ -212,7 +214,7 @@ class AiStack(EnvironmentStack):
                 "Deletions",
                 self._table,
                 ("DeleteItem", "BatchWriteItem"),
-                partitions=["SESSION#*"],
+                partitions=["SESSION#*", "TURN#*"],
             ),
             items("Policies", self._table, ("DeleteItem",), partitions=["ROUTING#*"]),
         ]

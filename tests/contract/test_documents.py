@@ -122,7 +122,8 @@ def test_every_operation_but_health_is_signed(contract: Contract, operation: Ope
 @OPERATIONS
 def test_model_calls_are_streamed(contract: Contract, operation: Operation) -> None:
     described = document(contract)["paths"][operation.path][operation.method]
-    streamed = operation.path.startswith("/api/v1/chat") or operation.operation_id == "follow_turn"
+    others = {"follow_turn", "export_user"}
+    streamed = operation.path.startswith("/api/v1/chat") or operation.operation_id in others
     assert described["x-delivery"] == ("streamed" if streamed else "buffered")
 
 

@@ -217,6 +217,7 @@ AI_CALLS = {
     ("post", "/api/v1/turns/{turn_id}/cancel"): "Turn",
     ("post", "/api/v1/jobs"): "JobCreate -> JobQueued",
     ("get", "/api/v1/jobs/{job_id}"): "Job",
+    ("get", "/api/v1/users/{user_id}/export"): "ExportLine",
     ("get", "/api/v1/usage"): "UsageReport",
     ("get", "/api/v1/budgets/{scope}"): "Budget",
     ("put", "/api/v1/budgets/{scope}"): "BudgetSet -> Budget",

@@ -107,7 +107,9 @@ class AiService:
         if content is not None:
             sent.setdefault("content-type", "application/json")
         app: Any = self.api
-        if path.startswith("/api/v1/chat") or path.partition("?")[0].endswith("/events"):
+        if path.startswith("/api/v1/chat") or path.partition("?")[0].endswith(
+            ("/events", "/export")
+        ):
             app = self.stream
             if context is not None:
                 sent.setdefault("x-amzn-request-context", json.dumps(context))

@@ -40,6 +40,7 @@ class Action(StrEnum):
     CANCEL_TURN = "ai.turn.cancel"
     CREATE_JOB = "ai.job.create"
     READ_JOB = "ai.job.read"
+    EXPORT_USER = "ai.user.export"
     READ_USAGE = "ai.usage.read"
     READ_BUDGET = "ai.budget.read"
     SET_BUDGET = "ai.budget.set"
@@ -89,6 +90,11 @@ class Subject:
     def listing(cls, wanted: SessionFilter) -> Subject:
         """The sessions of a project or a user."""
         return cls(_SESSIONS, user_id=wanted.user_id, project_id=wanted.project_id)
+
+    @classmethod
+    def user(cls, user_id: int) -> Subject:
+        """All that is kept of a user."""
+        return cls(f"ai/users/{user_id}", user_id=user_id)
 
     @classmethod
     def usage(cls, project_id: int | None, user_id: int | None) -> Subject:

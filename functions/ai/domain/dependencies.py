@@ -9,6 +9,7 @@ from typing import Any
 from functions.ai.domain.budget_service import BudgetService
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
+from functions.ai.domain.export import UserExport
 from functions.ai.domain.job_dispatcher import JobDispatcher
 from functions.ai.domain.job_ports import JobChange
 from functions.ai.domain.job_worker import JobWorker
@@ -44,6 +45,7 @@ class Stream:
 
     chat: ChatService
     turns: TurnService
+    export: UserExport
     close: Callable[[], Awaitable[None]]
 
 

@@ -8,7 +8,7 @@ from contracts.ai import money
 from functions.ai.domain.budget_service import BudgetView
 from functions.ai.domain.budgets import Counter, Period
 from functions.ai.domain.pricing import from_pico, usd
-from functions.ai.domain.usage import TALLY_FIELDS, Group, Tally, UsageFilter
+from functions.ai.domain.usage import TALLY_FIELDS, Aggregate, Group, Tally, UsageFilter
 from functions.ai.domain.usage_service import UsageReport
 
 
@@ -34,6 +34,20 @@ def budget(view: BudgetView) -> money.Budget:
         periods=[_period(period, counter, known.limit(period)) for period, counter in view.periods],
         created_at=known.created_at,
         updated_at=known.updated_at,
+    )
+
+
+def aggregate(known: Aggregate) -> money.UsageGroup:
+    """A user's calls of a model in a project on a day."""
+    return _group(
+        Group(
+            known.tally,
+            day=known.day,
+            project_id=known.project_id,
+            user_id=known.user_id,
+            provider=known.provider,
+            model=known.model,
+        )
     )
 
 

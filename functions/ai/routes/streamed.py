@@ -19,6 +19,7 @@ from functions.ai.domain.channel import Listening
 from functions.ai.domain.dependencies import Stream
 from functions.ai.domain.errors import StreamNotSupportedError, TurnNotFoundError
 from functions.ai.routes import wire
+from functions.ai.routes.export import export_user
 from functions.ai.routes.idempotent import keyed
 from functions.ai.routes.sse import event_stream, last_event_id, protocol_of
 from functions.ai.routes.wire import WireResponse
@@ -44,6 +45,7 @@ def create_app(stream: Stream) -> Starlette:
             Route("/api/v1/chat", chat, methods=["POST"]),
             Route("/api/v1/chat/stream", chat_stream, methods=["POST"]),
             Route("/api/v1/turns/{turn_id}/events", turn_events, methods=["GET"]),
+            Route("/api/v1/users/{user_id}/export", export_user, methods=["GET"]),
             Route(WEB_ADAPTER_READY_PATH, web_adapter_ready),
         ],
         exception_handlers=dict(exception_handlers()),

@@ -158,10 +158,15 @@ def session(view: SessionView) -> v1.Session:
     )
 
 
+def session_summary(stored: models.Session) -> v1.SessionSummary:
+    """A session without its messages."""
+    return v1.SessionSummary(**_session_fields(stored))
+
+
 def session_page(page: CursorPage) -> v1.SessionPage:
     """A page of sessions."""
     return v1.SessionPage(
-        sessions=[v1.SessionSummary(**_session_fields(item)) for item in page.items],
+        sessions=[session_summary(item) for item in page.items],
         has_more=page.next_cursor is not None,
         next_cursor=page.next_cursor,
     )
