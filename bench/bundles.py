@@ -61,6 +61,7 @@ AI = Service(
         **_EVERY_FUNCTION,
         "POWERTOOLS_SERVICE_NAME": "ai-service",
         "TABLE_NAME": "bench",
+        "CONTENT_BUCKET": "bench",
         "AUDIT_URL_PARAMETER": "/bench/audit/api-url",
         "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
         "ADDITIONAL_MODELS": "",

@@ -36,6 +36,7 @@ class Api:
     usage: UsageService
     budgets: BudgetService
     routing: RoutingService
+    content_bucket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class Stream:
 
     chat: ChatService
     turns: TurnService
+    content_bucket: str
     close: Callable[[], Awaitable[None]]
 
 
