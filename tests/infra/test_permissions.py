@@ -200,7 +200,7 @@ def test_functions_reach_images_of_projects_alone(templates):
     reached = {}
     for role, statement in statements(templates):
         actions = {a for a in as_list(statement["Action"]) if a.endswith("Object")}
-        if role.split("-")[2] == "ai" and actions:
+        if role.split("-")[2:3] == ["ai"] and actions:
             assert json.dumps(statement["Resource"]).count("/projects/*") == 1
             reached[role.split("-", 2)[2]] = actions
     assert reached == {
