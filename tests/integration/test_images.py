@@ -97,10 +97,11 @@ async def test_a_refusal_is_no_missing_object(make_s3):
 class Refusal:
     """An answer of S3's, as botocore sees it."""
 
-    status_code = 403
-    headers = {"content-type": "application/xml"}
-    content = b"<Error><Code>AccessDenied</Code><Message>secret</Message></Error>"
-    text = content.decode()
+    def __init__(self):
+        self.status_code = 403
+        self.headers = {"content-type": "application/xml"}
+        self.text = "<Error><Code>AccessDenied</Code><Message>secret</Message></Error>"
+        self.content = self.text.encode()
 
 
 async def test_s3_that_does_not_answer(make_s3):
