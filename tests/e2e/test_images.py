@@ -1,4 +1,4 @@
-"""Images through the front door: kept in the deployed bucket, shown to the model, gone at the end."""
+"""Images through the front door: kept in the deployed bucket, shown, gone with their session."""
 
 import pytest
 
