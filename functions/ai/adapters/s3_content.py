@@ -106,14 +106,14 @@ def _found(call: Callable[[], T]) -> T | None:
 
 
 def _guarded(call: Callable[[], T]) -> T:
-    from botocore.exceptions import BotoCoreError, ClientError, HTTPClientError  # noqa: PLC0415
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
     try:
         return call()
     except ClientError as error:
         _logger.exception("S3 refused", extra={"aws_code": error.response["Error"]["Code"]})
         raise StoreUnavailableError(retry_after=1) from None
-    except (BotoCoreError, HTTPClientError):
+    except BotoCoreError:
         _logger.exception("S3 does not answer")
         raise StoreUnavailableError(retry_after=1) from None
 

@@ -289,6 +289,10 @@ class TurnStarter:
 
     async def _illustrated(self, draft: Draft, command: ChatCommand, session: Session) -> Draft:
         """The question with its images, which are kept from here on."""
+        occupied_by = session.turn_id
+        # Each repetition of what is refused would leave a copy.
+        if command.images and occupied_by and not await self._freed(occupied_by):
+            raise TurnInProgressError(occupied_by)
         return replace(draft, images=await self._stores.images.keep(command.images, session))
 
 

@@ -3,9 +3,11 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import pytest
 
+from contracts.ai import v1
 from functions.ai.domain.errors import ProviderThrottledError, ProviderUnavailableError
 from functions.ai.domain.image_loader import UNSEEN, VANISHED
 from functions.ai.domain.images import MAX_BYTES
@@ -290,6 +292,34 @@ async def test_a_turn_whose_images_cannot_be_read_fails_and_can_be_tried_again(s
     service.memory.content.failure = None
     answer = await service.call("POST", CHAT, body, idempotency_key="k")
     assert answer.status_code == 200
+
+
+async def test_a_session_that_answers_another_message_keeps_no_images(service):
+    service.provider.script = [["One"], None, Completion(Usage(1, 1))]
+    session = await service.new_session()
+    body = chat_body(session_id=session["session_id"])
+    running = asyncio.create_task(service.call("POST", CHAT, body))
+    await service.provider.asked.wait()
+    answer = await service.call("POST", CHAT, body | {"images": [data_url()]})
+    assert (answer.status_code, answer.json()["code"]) == (409, "turn_in_progress")
+    assert service.memory.content.objects == {}
+    service.provider.go.set()
+    assert (await running).status_code == 200
+
+
+async def test_a_turn_whose_process_is_gone_is_not_in_the_way_of_images(service):
+    session_id = await chat(service)
+    memory = service.memory
+    turn = next(iter(memory.turns.turns.values()))
+    memory.turns.turns[turn.turn_id] = replace(turn, status="running", lease_expires_at=1)
+    session = memory.sessions.sessions[session_id]
+    memory.sessions.sessions[session_id] = replace(session, turn_id=turn.turn_id)
+    await chat(service, session_id=session_id, images=[data_url()])
+    assert shown(service)[0] == PICTURE
+
+
+def test_limits_are_those_of_the_contract():
+    assert MAX_BYTES == v1.MAX_IMAGE_BYTES
 
 
 async def test_a_session_takes_its_images_along(service):
