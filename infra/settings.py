@@ -50,6 +50,9 @@ class DeploySettings:
     # How long turns can be read by their id; their events are kept for a day.
     turn_retention_days: int = 30
 
+    # How long images can be read that no deletion of a session removes.
+    content_retention_days: int = 365
+
     # How many jobs of a priority are worked on at the same time, 2 at least: each holds one
     # execution environment of the account's for as long as its model writes.
     high_jobs_at_once: int = 20

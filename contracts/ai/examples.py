@@ -51,6 +51,7 @@ SYSTEM_MESSAGE: dict[str, Any] = {
     "content": "Answer briefly.",
     "tool_calls": None,
     "tool_results": None,
+    "images": None,
     "id": 1001,
     "session_id": 501,
     "tokens_used": None,

@@ -48,6 +48,16 @@ MAX_DESCRIPTION_LENGTH = 8_192
 MAX_CALL_ID_LENGTH = 256
 """Characters of a tool call's id, which is its provider's."""
 
+MAX_IMAGES = 8
+"""Images of one message."""
+
+MAX_IMAGE_BYTES = 3_750_000
+"""Bytes of an image's file: Bedrock takes 3.75 MB (API reference of Converse, `Message`), the
+others more. In a data URL MAX_BODY_BYTES is reached earlier, at about 1.8 MB."""
+
+IMAGE_PATTERN = r"^(data:image/(png|jpeg|gif|webp);base64,|s3://)"
+"""How an image begins; the service reads the rest."""
+
 MAX_CONTEXT_BYTES = 32_768
 """Bytes of a session's context as compact JSON: it is read with every listing of sessions."""
 
@@ -89,6 +99,14 @@ Content = Annotated[
 Name = Annotated[str, Field(min_length=1, max_length=MAX_NAME_LENGTH)]
 SessionId = Annotated[str, Field(min_length=1, max_length=MAX_SESSION_ID_LENGTH)]
 Usd = Annotated[str, Field(description="Decimal US dollars.", examples=["0.000245"])]
+Image = Annotated[
+    str,
+    Field(
+        pattern=IMAGE_PATTERN,
+        description="`data:image/png;base64,...` (or jpeg, gif, webp), or the reference of an "
+        "earlier image of the same project: `s3://<bucket>/projects/<project_id>/...`.",
+    ),
+]
 # One wrong part is enough: a list of half a million would be as many errors.
 ToolData = Annotated[list[dict[str, Any]], Field(fail_fast=True)]
 
@@ -201,6 +219,10 @@ class Message(WireModel):
     content: str
     tool_calls: ToolData | None = None
     tool_results: ToolData | None = None
+    images: Annotated[
+        list[str] | None,
+        Field(description="References of its images, for the `images` of a chat."),
+    ] = None
     id: WireInt
     session_id: Annotated[WireInt, Field(description="The session's integer id.")]
     tokens_used: Annotated[WireInt | None, Field(description="Input and output together.")] = None
@@ -277,7 +299,7 @@ class ToolResult(WireModel):
 class ChatQuestion(WireModel):
     """A message to a model, in a session or (without session_id) in a new one.
 
-    `message` may be blank where there are tool_results.
+    `message` may be blank where there are images or tool_results.
     """
 
     message: Content
@@ -305,10 +327,17 @@ class ChatQuestion(WireModel):
     max_output_tokens: Annotated[
         WireId | None, Field(description="Bounds the answer, reasoning included.")
     ] = None
+    images: Annotated[
+        list[Image] | None,
+        Field(
+            max_length=MAX_IMAGES,
+            description=f"What the message shows; {MAX_IMAGE_BYTES} bytes each at most.",
+        ),
+    ] = None
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
-        if not self.message.strip() and not self.tool_results:
+        if not self.message.strip() and not self.tool_results and not self.images:
             raise PydanticCustomError("blank_message", "message is blank")
         names = [tool.function.name for tool in self.tools or ()]
         if len(set(names)) < len(names):

@@ -21,6 +21,7 @@ from functions.ai.adapters.providers import (
     provider_names,
     provider_states,
 )
+from functions.ai.adapters.s3_content import S3Content
 from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention
 from functions.ai.domain.asking import Asker
@@ -33,12 +34,19 @@ from functions.ai.domain.chat import ChatService
 from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
 from functions.ai.domain.export import UserExport
+from functions.ai.domain.image_keeper import ImageKeeper
 from functions.ai.domain.job_ports import Deliveries
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
 from functions.ai.domain.policies import Policies
-from functions.ai.domain.ports import ModelProvider, ProviderStates, SessionStore, TurnStore
+from functions.ai.domain.ports import (
+    ContentStore,
+    ModelProvider,
+    ProviderStates,
+    SessionStore,
+    TurnStore,
+)
 from functions.ai.domain.router import Router
 from functions.ai.domain.routing import Policy, check
 from functions.ai.domain.routing_ports import CircuitStore, PolicyStore
@@ -69,6 +77,7 @@ from servicekit.parameters import Parameter
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
 
 FIRST_IDS_ABOVE = 1_000_000
 """Integer ids of sessions and messages start above it: below lies what older tables hold."""
@@ -88,7 +97,7 @@ _DAY_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Storage:
-    """The ports that a database serves."""
+    """The ports that a database and a bucket serve."""
 
     sessions: SessionStore
     turns: TurnStore
@@ -99,6 +108,7 @@ class Storage:
     budgets: BudgetStore
     policies: PolicyStore
     circuits: CircuitStore
+    content: ContentStore
     close: Callable[[], None]
 
 
@@ -180,6 +190,7 @@ def build_api(
         routing=RoutingService(
             storage.policies, _policy(settings, parts.catalogue), parts.catalogue, clock, operations
         ),
+        content_bucket=storage.content.bucket,
     )
 
 
@@ -204,7 +215,7 @@ def build_stream(
         storage.close()
 
     export = UserExport(storage.sessions, storage.usage, _operations(storage, clock))
-    return Stream(chat, parts.turns, export, close)
+    return Stream(chat, parts.turns, export, storage.content.bucket, close)
 
 
 def build_worker(
@@ -231,10 +242,18 @@ def build_worker(
 
 
 def dynamodb_storage(
-    settings: ApiSettings, make: Callable[[], DynamoDBClient] | None = None
+    settings: ApiSettings,
+    make: Callable[[], DynamoDBClient] | None = None,
+    make_s3: Callable[[], S3Client] | None = None,
 ) -> Storage:
-    """The service's table; `make` makes its client."""
+    """The service's table and its bucket; `make` and `make_s3` make their clients."""
     table = DynamoTable(settings.table_name, make)
+    content = S3Content(settings.content_bucket, make_s3)
+
+    def close() -> None:
+        table.close()
+        content.close()
+
     retention = Retention(settings.turn_retention_days * _DAY_SECONDS, EVENT_RETENTION_SECONDS)
     return Storage(
         sessions=DynamoSessions(table),
@@ -246,7 +265,8 @@ def dynamodb_storage(
         budgets=DynamoBudgets(table),
         policies=DynamoPolicies(table),
         circuits=DynamoCircuits(table),
-        close=table.close,
+        content=content,
+        close=close,
     )
 
 
@@ -295,7 +315,7 @@ class _Parts:
         )
         starter = TurnStarter(
             sessions,
-            Stores(storage.sessions, storage.turns),
+            Stores(storage.sessions, storage.turns, ImageKeeper(storage.content)),
             turns,
             catalogue,
             router,
@@ -309,7 +329,7 @@ def _runner(
     parts: _Parts, storage: Storage, providers: Mapping[str, ModelProvider], clock: Clock
 ) -> TurnRunner:
     billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), parts.catalogue)
-    asker = Asker(providers, parts.router, billing, clock, _random)
+    asker = Asker(providers, parts.router, billing, storage.content, clock, _random)
     return TurnRunner(storage.turns, parts.sessions, asker, billing, clock)
 
 
@@ -342,6 +362,7 @@ def _sessions(
 ) -> SessionService:
     return SessionService(
         storage.sessions,
+        storage.content,
         Numbers(IntegerIds(storage.counter, "session"), IntegerIds(storage.counter, "message")),
         catalogue,
         _idempotency(settings, storage, clock),

@@ -31,6 +31,8 @@ class ApiSettings(TableSettings):
     additional_models: str
     # The policy of projects that have none, as JSON.
     routing: Json[RoutingSet]
+    # Of images.
+    content_bucket: str = Field(min_length=1)
     # At least as long as a turn may take, or a record would be gone before its turn is.
     idempotency_window_seconds: int = Field(ge=900)
     turn_retention_days: int = Field(ge=1)

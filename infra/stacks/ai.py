@@ -4,12 +4,19 @@ from collections.abc import Sequence
 
 from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
+from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
 from infra import bundles, bundling, routes
 from infra.constructs.audit_outbox import AuditOutbox
 from infra.constructs.jobs import Jobs
-from infra.constructs.permissions import items
+from infra.constructs.permissions import (
+    acknowledge_objects,
+    bucket_itself,
+    items,
+    objects,
+)
+from infra.constructs.private_bucket import AccessLogs, PrivateBucket
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.request_context import RequestContextFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
@@ -21,6 +28,9 @@ from infra.stacks.environment import EnvironmentStack
 
 _SERVICE = "ai"
 _INDEXES = 2
+_ACCESS_LOG_DAYS = 365
+# Objects of projects; whatever else may come has another beginning.
+_OBJECTS = "projects/*"
 # ProjectFlow's functions call this service under their own roles, which have these names.
 _CALLERS = ("projectflow-api", "projectflow-stream")
 
@@ -41,6 +51,7 @@ class AiStack(EnvironmentStack):
             stream=True,
         )
         self._table = table.table
+        self._content = self._content_bucket()
         defaults = FunctionDefaults(
             service=_SERVICE,
             code=bundling.code(
@@ -65,6 +76,7 @@ class AiStack(EnvironmentStack):
             permissions=[
                 *self._conversations(),
                 *self._listings(),
+                *self._images("DeleteObject"),
                 self._keys("secretsmanager:DescribeSecret"),
             ],
         )
@@ -79,6 +91,7 @@ class AiStack(EnvironmentStack):
             timeout=Duration.minutes(15),
             permissions=[
                 *self._conversations(),
+                *self._images(),
                 self._models(),
                 self._keys("secretsmanager:GetSecretValue"),
                 # Of a user's sessions, for an export.
@@ -114,6 +127,7 @@ class AiStack(EnvironmentStack):
             worker_environment=environment | self._model_environment(),
             worker_permissions=[
                 *self._conversations(),
+                *self._images(),
                 self._models(),
                 self._keys("secretsmanager:GetSecretValue"),
             ],
@@ -122,6 +136,7 @@ class AiStack(EnvironmentStack):
         acknowledge(jobs.worker.role, Reason.MODELS)
         for role in (api_function.role, stream_function.role, jobs.worker.role):
             acknowledge(role, Reason.PROVIDER_KEYS, secrets=self._secrets)
+            acknowledge_objects(role, self._content, _OBJECTS)
         all_routes = routes.load("ai.v1")
         api = ServiceApi(
             self,
@@ -163,6 +178,7 @@ class AiStack(EnvironmentStack):
             "DEFAULT_MODEL": settings.default_model,
             "ADDITIONAL_MODELS": ",".join(settings.additional_models),
             "ROUTING": settings.routing,
+            "CONTENT_BUCKET": self._content.bucket_name,
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
             "TURN_RETENTION_DAYS": str(settings.turn_retention_days),
             "OPENAI_COMPATIBLE_URL": settings.openai_compatible_url,
@@ -202,6 +218,29 @@ class AiStack(EnvironmentStack):
             self._table_statement("Conversations", actions, self._table.table_arn),
             # What is held of a budget ends with its turn, and a budget when it is removed.
             items("Budgets", self._table, ("DeleteItem",), partitions=["BUDGET#*"]),
+        ]
+
+    def _content_bucket(self) -> s3.IBucket:
+        """Images of conversations, which end with their session.
+
+        What a deletion misses (a file that came while its session was deleted, or for a turn that
+        did not begin) ends by the rule.
+        """
+        settings = self._settings
+        kept = Duration.days(settings.content_retention_days)
+        return PrivateBucket(
+            self,
+            "Content",
+            logs=AccessLogs(self, "AccessLogs", days=_ACCESS_LOG_DAYS),
+            lifecycle_rules=[s3.LifecycleRule(expiration=kept)],
+            retain=settings.retain_data,
+        ).bucket
+
+    def _images(self, *more: str) -> list[iam.PolicyStatement]:
+        """Reading and storing images by key, and `more` actions on them."""
+        return [
+            objects("Images", self._content, ("GetObject", "PutObject", *more), _OBJECTS),
+            bucket_itself("ImagesFound", self._content, ("ListBucket",)),
         ]
 
     def _listings(self) -> list[iam.PolicyStatement]:

@@ -30,6 +30,7 @@ ENVIRONMENT = {
     "DEFAULT_MODEL": "amazon.nova-lite-v1:0",
     "ADDITIONAL_MODELS": "llama3.2",
     "ROUTING": '{"default": [], "fallbacks": []}',
+    "CONTENT_BUCKET": "santaclaude-content",
     "IDEMPOTENCY_WINDOW_SECONDS": "86400",
     "TURN_RETENTION_DAYS": "30",
     "OPENAI_COMPATIBLE_URL": "",

@@ -31,6 +31,7 @@ from servicekit.clock import to_text
 from servicekit.idempotency import ClaimUpdate, Record
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError
 from servicekit.paging import InvalidCursorError
+from tests.fakes.memory_content import MemoryContent
 from tests.fakes.memory_money import MemoryMoney
 from tests.fakes.memory_routing import MemoryRouting
 
@@ -116,6 +117,7 @@ class MemorySessions:
         self.sessions: dict[str, Session] = {}
         self.stored: dict[str, list[Message]] = {}
         self.failure: Exception | None = None
+        self.hidden: set[str] = set()
         self.forget_turn: Callable[[str], None] = lambda _: None
 
     async def create(
@@ -135,6 +137,8 @@ class MemorySessions:
 
     async def get(self, session_id: str, *, even_deleted: bool = False) -> Session | None:
         self.fail()
+        if session_id in self.hidden and not even_deleted:
+            return None
         return self.sessions.get(session_id)
 
     async def append(
@@ -146,7 +150,7 @@ class MemorySessions:
         only_active: bool,
     ) -> tuple[Session, Message]:
         self.fail()
-        current = self.sessions.get(session.session_id)
+        current = await self.get(session.session_id)
         if current is None:
             raise SessionNotFoundError
         if only_active and current.status != "active":
@@ -160,7 +164,7 @@ class MemorySessions:
         return moved, message
 
     async def change(self, session_id: str, changes: SessionChanges) -> Session:
-        current = self.sessions.get(session_id)
+        current = await self.get(session_id)
         if current is None:
             raise SessionNotFoundError
         fields = dict(changes.fields)
@@ -168,6 +172,11 @@ class MemorySessions:
             fields["completed_at"] = None if fields["status"] == "active" else changes.at
         self.sessions[session_id] = replace(current, **fields, updated_at=changes.at)
         return self.sessions[session_id]
+
+    async def hide(self, session_id: str) -> None:
+        if session_id not in self.sessions:
+            raise SessionNotFoundError
+        self.hidden.add(session_id)
 
     async def delete(self, session_id: str) -> None:
         if self.sessions.pop(session_id, None) is None:
@@ -185,7 +194,8 @@ class MemorySessions:
             (
                 (f"{to_text(session.created_at)}#{session.session_id}", session)
                 for session in self.sessions.values()
-                if wanted.project_id in {None, session.project_id}
+                if session.session_id not in self.hidden
+                and wanted.project_id in {None, session.project_id}
                 and wanted.user_id in {None, session.user_id}
             ),
             key=lambda pair: pair[0],
@@ -374,7 +384,7 @@ class MemoryTurns:
 
     def _free(self, session_id: str, turn: Turn) -> Session:
         session = self._sessions.sessions.get(session_id)
-        if session is None:
+        if session is None or session_id in self._sessions.hidden:
             raise SessionNotFoundError
         if session.status != "active":
             raise SessionNotActiveError
@@ -451,6 +461,7 @@ class Memory:
         self.turns = MemoryTurns(self.sessions, self.records, self.money)
         self.counter = MemoryCounter(floor)
         self.outbox = MemoryOutbox()
+        self.content = MemoryContent("santaclaude-content")
 
     def storage(self) -> Storage:
         return Storage(
@@ -463,5 +474,6 @@ class Memory:
             budgets=self.money,
             policies=self.routing,
             circuits=self.routing,
+            content=self.content,
             close=lambda: None,
         )

@@ -42,12 +42,13 @@ def test_tables_are_encrypted_recoverable_and_forget(templates):
         assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
 
 
-def test_buckets_are_closed_encrypted_and_want_tls(templates):
+@pytest.mark.parametrize("stack", ["ai", "audit"])
+def test_buckets_are_closed_encrypted_and_want_tls(templates, stack):
     policies = {
         policy["Properties"]["Bucket"]["Ref"]: policy["Properties"]["PolicyDocument"]["Statement"]
-        for policy in templates.resources("AWS::S3::BucketPolicy", "audit").values()
+        for policy in templates.resources("AWS::S3::BucketPolicy", stack).values()
     }
-    for name, bucket in templates.resources("AWS::S3::Bucket", "audit").items():
+    for name, bucket in templates.resources("AWS::S3::Bucket", stack).items():
         properties = bucket["Properties"]
         assert set(properties["PublicAccessBlockConfiguration"].values()) == {True}
         (rule,) = properties["BucketEncryption"]["ServerSideEncryptionConfiguration"]
@@ -59,6 +60,15 @@ def test_buckets_are_closed_encrypted_and_want_tls(templates):
         ]
         if not name.startswith("AccessLogs"):
             assert properties["LoggingConfiguration"]["LogFilePrefix"]
+
+
+def test_images_end_even_where_no_deletion_ends_them(templates):
+    buckets = templates.resources("AWS::S3::Bucket", "ai")
+    (content,) = (bucket for name, bucket in buckets.items() if name.startswith("Content"))
+    (rule,) = content["Properties"]["LifecycleConfiguration"]["Rules"]
+    assert rule == {"ExpirationInDays": 365, "Status": "Enabled"}
+    # A deletion of a version of many would leave the others.
+    assert "VersioningConfiguration" not in content["Properties"]
 
 
 def test_queues_are_encrypted_and_want_tls(templates):
@@ -88,9 +98,9 @@ def test_data_is_kept_in_production_alone(request, environment, kept):
         assert replica["DeletionProtectionEnabled"] is (kept == "Retain")
     for key in templates.resources("AWS::KMS::Key").values():
         assert key["DeletionPolicy"] == kept
-    for name, bucket in templates.resources("AWS::S3::Bucket", "audit").items():
+    for name, bucket in templates.resources("AWS::S3::Bucket").items():
         # Exports can be made again, and access logs are of no use without what was accessed.
-        passing = name.startswith(("Exported", "AccessLogs"))
+        passing = name.rpartition("/")[2].startswith(("Exported", "AccessLogs"))
         assert bucket["DeletionPolicy"] == ("Delete" if passing else kept), name
 
 

@@ -69,6 +69,18 @@ def make_client(monkeypatch) -> Iterator[Callable[[], Any]]:
 
 
 @pytest.fixture
+def make_s3(make_client) -> Callable[[], Any]:
+    """Makes clients of one mocked S3 that has the bucket."""
+
+    def make() -> Any:
+        config = Config(retries={"mode": "standard", "total_max_attempts": 1})
+        return get_session().create_client("s3", config=config)
+
+    make().create_bucket(Bucket=SETTINGS.content_bucket)
+    return make
+
+
+@pytest.fixture
 def table(make_client) -> Iterator[DynamoTable]:
     table = DynamoTable(TABLE, make_client)
     yield table
@@ -76,8 +88,8 @@ def table(make_client) -> Iterator[DynamoTable]:
 
 
 @pytest.fixture
-def dynamodb(make_client) -> Iterator[Storage]:
-    storage = dynamodb_storage(SETTINGS, make_client)
+def dynamodb(make_client, make_s3) -> Iterator[Storage]:
+    storage = dynamodb_storage(SETTINGS, make_client, make_s3)
     yield storage
     storage.close()
 

@@ -64,8 +64,8 @@ class Figures:
 class World:
     """The AI service over DynamoDB, its sender, and a sink."""
 
-    def __init__(self, table, make_client) -> None:
-        self.storage = dynamodb_storage(SETTINGS, make_client)
+    def __init__(self, table, make_client, make_s3) -> None:
+        self.storage = dynamodb_storage(SETTINGS, make_client, make_s3)
         self.service = AiService(storage=self.storage)
         self.client = make_client()
         self.sink = Sink()
@@ -99,9 +99,9 @@ class World:
 
 
 @pytest.fixture
-def world(table, make_client):
+def world(table, make_client, make_s3):
     # Times of the service are those of its clock, which the sweep compares with.
-    world = World(table, make_client)
+    world = World(table, make_client, make_s3)
     world.service.clock.now = utc_now()
     yield world
     world.storage.close()

@@ -171,19 +171,23 @@ class DynamoSessions:
             raise SessionNotFoundError from None
         return session_from(item)
 
-    async def delete(self, session_id: str) -> None:
+    async def hide(self, session_id: str) -> None:
         """See `ports.SessionStore`."""
-        key = keys.session_key(session_id)
         hide = Expression(
             "attribute_exists(pk)",
             update="SET deleted_at = :now REMOVE gsi1pk, gsi1sk, gsi2pk, gsi2sk",
             values={":now": True},
         )
         try:
-            await self._table.update(Update(key, hide))
+            await self._table.update(Update(keys.session_key(session_id), hide))
         except ConditionFailedError:
             raise SessionNotFoundError from None
+
+    async def delete(self, session_id: str) -> None:
+        """See `ports.SessionStore`."""
+        await self.hide(session_id)
         await self._delete_messages(session_id)
+        key = keys.session_key(session_id)
         try:
             await self._table.delete(key, Expression("attribute_exists(deleted_at)"))
         except ConditionFailedError:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from typing import Any
 
 from functions.ai.adapters import keys
-from functions.ai.domain.inference import Opaque, Tool
+from functions.ai.domain.inference import ImageRef, Opaque, Tool
 from functions.ai.domain.models import Draft, Message, Session
 from servicekit.clock import from_text, to_text
 from servicekit.dynamodb import Item
@@ -85,6 +85,7 @@ def message_item(message: Message) -> Item:
         "max_output_tokens": draft.max_output_tokens,
         "opaque": _opaque_item(draft.opaque),
         "stop": draft.stop,
+        "images": to_json([asdict(image) for image in draft.images]) if draft.images else None,
         "created_at": to_text(draft.created_at),
     }
 
@@ -109,6 +110,7 @@ def message_from(session: Session, item: Mapping[str, Any]) -> Message:
         max_output_tokens=item.get("max_output_tokens"),
         opaque=_opaque_from(item.get("opaque")),
         stop=item.get("stop"),
+        images=tuple(ImageRef(**image) for image in json.loads(item.get("images") or "[]")),
     )
     return place(session, item["sequence"], draft)
 

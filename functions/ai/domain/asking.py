@@ -19,10 +19,11 @@ from functions.ai.domain.errors import (
     ProviderTimeoutError,
     TurnCancelledError,
 )
+from functions.ai.domain.image_loader import ImageLoader, bounded, shown
 from functions.ai.domain.inference import Completion, Prompt, Said
 from functions.ai.domain.journal import Journal
 from functions.ai.domain.models import Message
-from functions.ai.domain.ports import ModelProvider
+from functions.ai.domain.ports import ContentStore, ModelProvider
 from functions.ai.domain.prompts import to_prompt
 from functions.ai.domain.retries import FIRST_CONTENT_SECONDS, may_fail_over, retry_pause
 from functions.ai.domain.router import Router
@@ -129,12 +130,14 @@ class Asker:
         providers: Mapping[str, ModelProvider],
         router: Router,
         billing: Billing,
+        content: ContentStore,
         clock: Clock,
         random: Random,
     ) -> None:
         self._providers = providers
         self._router = router
         self._billing = billing
+        self._content = content
         self._clock = clock
         self._random = random
 
@@ -163,6 +166,7 @@ class Asker:
         candidates = self._router.candidates(
             work.model, work.turn.project_id, needs=Needs.of(_prompt(work, work.model))
         )
+        images = ImageLoader(self._content)
         failure: AppError = InternalError()
         async with aclosing(candidates) as models:
             async for model in models:
@@ -170,7 +174,7 @@ class Asker:
                     journal.restart(RestartEvent(model.provider.name, model.name))
                 answer.begin(model)
                 try:
-                    await self._ask_model(work, answer, journal, deadline)
+                    await self._ask_model(work, answer, journal, images, deadline)
                 except AppError as error:
                     late = not answer.begun and loop.time() >= deadline
                     if late or not may_fail_over(error) or not self._may_restart(work, answer):
@@ -185,11 +189,16 @@ class Asker:
         return answer.error is None and (work.restartable or not answer.begun)
 
     async def _ask_model(
-        self, work: Work, answer: Answer, journal: Journal, deadline: float
+        self,
+        work: Work,
+        answer: Answer,
+        journal: Journal,
+        images: ImageLoader,
+        deadline: float,
     ) -> None:
         """Asks one model, again after failures that pass."""
         loop = asyncio.get_running_loop()
-        prompt = await self._reserved(work, answer)
+        prompt = await images.loaded(await self._reserved(work, answer))
         for attempt in itertools.count(1):
             try:
                 await self._listen(prompt, answer, journal, deadline)
@@ -252,11 +261,11 @@ def _prompt(work: Work, model: Model) -> Prompt:
     """
     question = work.history[-1].draft
     prompt = replace(
-        to_prompt(model.name, work.history),
+        shown(to_prompt(model.name, work.history), model),
         tools=question.tools,
         max_output_tokens=question.max_output_tokens,
     )
-    return fit(prompt, model.context_window, question.max_output_tokens).prompt
+    return bounded(fit(prompt, model.context_window, question.max_output_tokens).prompt)
 
 
 def cancelled(answer: Answer) -> bool:

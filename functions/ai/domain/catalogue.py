@@ -54,6 +54,13 @@ class Model:
     prices: PriceHistory | None
     is_default: bool
     retired: bool = False
+    # What one that a deployment added can do, nobody said.
+    reviewed: bool = True
+
+    @property
+    def may_see(self) -> bool:
+        """Whether it reads images, as far as is known."""
+        return self.supports_vision or not self.reviewed
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -215,4 +222,5 @@ def _without_price(number: int, provider: Provider, name: str, default: tuple[st
         max_output_tokens=None,
         prices=None,
         is_default=default == (provider.name, name),
+        reviewed=False,
     )

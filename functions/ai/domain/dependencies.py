@@ -37,6 +37,7 @@ class Api:
     usage: UsageService
     budgets: BudgetService
     routing: RoutingService
+    content_bucket: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,7 @@ class Stream:
     chat: ChatService
     turns: TurnService
     export: UserExport
+    content_bucket: str
     close: Callable[[], Awaitable[None]]
 
 

@@ -124,6 +124,14 @@ class ModelRetiredError(AppError):
     title = "The model was withdrawn"
 
 
+class ImagesNotSupportedError(AppError):
+    """The catalogue says that the model reads no images."""
+
+    code = "images_not_supported"
+    status = 422
+    title = "The model reads no images"
+
+
 class StreamNotSupportedError(AppError):
     """POST /chat answers at once."""
 

@@ -10,6 +10,7 @@ from decimal import Decimal
 from functions.ai.domain.catalogue import Model
 from functions.ai.domain.inference import (
     Image,
+    ImageRef,
     Opaque,
     Part,
     Prompt,
@@ -45,7 +46,7 @@ def prompt_tokens(prompt: Prompt) -> int:
         texts += [tool.name, tool.description or "", json.dumps(dict(tool.parameters))]
     size = sum(len(text.encode()) for text in texts)
     frames = len(prompt.system) + len(prompt.utterances) + len(parts) + len(prompt.tools)
-    images = sum(isinstance(part, Image) for part in parts)
+    images = sum(isinstance(part, Image | ImageRef) for part in parts)
     return -(-size // BYTES_OF_A_TOKEN) + frames * MESSAGE_TOKENS + images * IMAGE_TOKENS
 
 
@@ -75,5 +76,5 @@ def _texts(part: Part) -> Iterable[str]:
             return (part.call_id, part.content)
         case Opaque():
             return (json.dumps(dict(part.content)),)
-        case Image():
+        case Image() | ImageRef():
             return ()

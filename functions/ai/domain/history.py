@@ -104,7 +104,7 @@ def _tokens(message: Message) -> int:
         return 0  # a complete answer may have followed
     calls, results = calls_from_wire(draft.tool_calls), results_from_wire(draft.tool_results)
     texts = [Text(draft.content)] if draft.content.strip() else []
-    return parts_tokens([*texts, *calls, *results, *draft.opaque])
+    return parts_tokens([*draft.images, *texts, *calls, *results, *draft.opaque])
 
 
 def _size(message: Message) -> int:

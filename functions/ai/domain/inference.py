@@ -31,6 +31,18 @@ class Image:
 
 
 @dataclass(frozen=True, slots=True)
+class ImageRef:
+    """A picture that is kept: `key` is its object's, `size` that of its file in bytes.
+
+    It stands in for an `Image` until a model is asked; no provider is given one.
+    """
+
+    media_type: ImageType
+    key: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
 class ToolCall:
     """The model asks for a tool; `arguments` are a JSON object."""
 
@@ -58,7 +70,7 @@ class Opaque:
     content: Mapping[str, Any]
 
 
-Part = Text | Image | ToolCall | ToolResult | Opaque
+Part = Text | Image | ImageRef | ToolCall | ToolResult | Opaque
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from functions.ai.domain.inference import Opaque, Stop, Tool
+from functions.ai.domain.inference import ImageRef, Opaque, Stop, Tool
 
 Role = Literal["user", "assistant", "system"]
 Status = Literal["active", "completed", "failed", "cancelled"]
@@ -42,7 +42,7 @@ class Draft:
 
     `reply_to` is the sequence of the message that an answer answers; `incomplete` marks an answer
     that broke off. `turn_id` is the turn that a question began, `tools` and `max_output_tokens` are
-    what it said of its answer.
+    what it said of its answer, `images` what it shows.
     """
 
     number: int
@@ -60,6 +60,7 @@ class Draft:
     max_output_tokens: int | None = None
     opaque: tuple[Opaque, ...] = ()
     stop: Stop | None = None
+    images: tuple[ImageRef, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

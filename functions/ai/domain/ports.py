@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -49,6 +50,12 @@ class SessionStore(Protocol):
 
     async def change(self, session_id: str, changes: SessionChanges) -> Session:
         """Overwrites fields. Raises `SessionNotFoundError`."""
+
+    async def hide(self, session_id: str) -> None:
+        """Makes the session invisible: the beginning of its deletion, which may be repeated.
+
+        Raises `SessionNotFoundError` when nothing is left of it.
+        """
 
     async def delete(self, session_id: str) -> None:
         """Makes the session invisible at once, then removes its turns, its messages, then itself.
@@ -141,6 +148,34 @@ class TurnStore(Protocol):
 
         Raises `TurnLostError` and `HoldsExpiredError`.
         """
+
+
+@dataclass(frozen=True, slots=True)
+class ContentFacts:
+    """What is known of an object without reading it."""
+
+    media_type: str
+    size: int
+
+
+class ContentStore(Protocol):
+    """Content that is too large for the database: objects by their keys, in a bucket of the
+    service's own. Every call raises `StoreUnavailableError`.
+    """
+
+    bucket: str
+
+    async def put(self, key: str, media_type: str, data: bytes) -> None:
+        """Stores an object; under a key that is taken it replaces the other one."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The object's bytes, or None where there is no object."""
+
+    async def head(self, key: str) -> ContentFacts | None:
+        """What the object is, or None where there is no object."""
+
+    async def delete_prefix(self, prefix: str) -> None:
+        """Removes all objects whose keys begin with it; none is no error."""
 
 
 class ProviderStates(Protocol):

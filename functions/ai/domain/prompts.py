@@ -44,6 +44,7 @@ def system_texts(history: Iterable[Message]) -> tuple[str, ...]:
 def arrange(history: Sequence[Message]) -> list[Placed]:
     """What both sides said, in the order that all providers take.
 
+    - Images come before their message's text.
     - Blank texts are left out, what one side said in a row is one utterance, and an assistant who
       begins is left out with the results of its calls.
     - An answer that broke off is left out when a complete one to the same message followed.
@@ -57,7 +58,7 @@ def arrange(history: Sequence[Message]) -> list[Placed]:
     spoken = _spoken(history)
     for index, message in enumerate(spoken):
         if message.draft.role == "user":
-            said.add("user", message.sequence, _text(message.draft))
+            said.add("user", message.sequence, _shown(message.draft))
         else:
             _add_answer(said, message, _results_after(spoken, index))
     said.begin_with_user()
@@ -133,6 +134,11 @@ def _answered(call: ToolCall, results: Mapping[str, ToolResult]) -> ToolResult:
 
 def _text(draft: Draft) -> tuple[Text, ...]:
     return (Text(draft.content),) if draft.content.strip() else ()
+
+
+def _shown(draft: Draft) -> tuple[Part, ...]:
+    """Images come before the words that speak of them, as Anthropic's guide "Vision" advises."""
+    return (*draft.images, *_text(draft))
 
 
 def _opaque(draft: Draft) -> Sequence[Part]:

@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from functions.ai.domain.catalogue import Catalogue, Model
-from functions.ai.domain.inference import Image, Prompt, ToolCall, ToolResult
+from functions.ai.domain.inference import Image, ImageRef, Prompt, ToolCall, ToolResult
 from servicekit.errors import AppError
 
 Random = Callable[[], float]
@@ -93,7 +93,7 @@ class Needs:
         parts = [part for utterance in prompt.utterances for part in utterance.parts]
         return cls(
             tools=bool(prompt.tools) or any(isinstance(p, ToolCall | ToolResult) for p in parts),
-            images=any(isinstance(part, Image) for part in parts),
+            images=any(isinstance(part, Image | ImageRef) for part in parts),
         )
 
     def met_by(self, model: Model) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.errors import SessionNotActiveError, SessionNotFoundError
+from functions.ai.domain.image_keeper import session_prefix
 from functions.ai.domain.models import (
     Draft,
     Message,
@@ -19,7 +20,7 @@ from functions.ai.domain.models import (
     SessionFilter,
     ToolData,
 )
-from functions.ai.domain.ports import SessionStore, Settlement
+from functions.ai.domain.ports import ContentStore, SessionStore, Settlement
 from servicekit.clock import Clock
 from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
 from servicekit.ids import IntegerIds, new_uuid7
@@ -92,6 +93,7 @@ class SessionService:
     def __init__(
         self,
         store: SessionStore,
+        content: ContentStore,
         numbers: Numbers,
         catalogue: Catalogue,
         idempotency: Idempotency,
@@ -100,6 +102,7 @@ class SessionService:
         operations: Operations,
     ) -> None:
         self._store = store
+        self._content = content
         self._numbers = numbers
         self._catalogue = catalogue
         self._idempotency = idempotency
@@ -170,9 +173,16 @@ class SessionService:
         return await self._view(await self._store.change(session_id, changes))
 
     async def delete(self, session_id: str) -> None:
-        """Removes a session with its messages. Raises `SessionNotFoundError`."""
+        """Removes a session with its messages and their images.
+
+        After a failure it is invisible, and a repetition removes the rest. Raises
+        `SessionNotFoundError` and `StoreUnavailableError`.
+        """
         session = await self._known(Action.DELETE_SESSION, session_id, even_deleted=True)
         await self._operations.allow(Action.DELETE_SESSION, Subject.session(session))
+        await self._store.hide(session_id)
+        # As long as the session itself is there, a repetition finds the way to its objects.
+        await self._content.delete_prefix(session_prefix(session))
         await self._store.delete(session_id)
 
     async def add_message(
@@ -304,6 +314,7 @@ def _sequence(position: str) -> int:
 def _wire_size(message: Message) -> int:
     """Bytes in a function's answer, which carries its body as a JSON string: escaped once more."""
     draft = message.draft
-    content = [draft.content, draft.tool_calls, draft.tool_results]
+    images = [image.key for image in draft.images]
+    content = [draft.content, draft.tool_calls, draft.tool_results, images]
     body = json.dumps(content, ensure_ascii=False)
     return len(body.encode()) + body.count('"') + body.count("\\") + _ENVELOPE_BYTES

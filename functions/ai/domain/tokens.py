@@ -15,7 +15,16 @@ import string
 from collections.abc import Iterable
 from typing import Any
 
-from functions.ai.domain.inference import Image, Opaque, Part, Text, Tool, ToolCall, Utterance
+from functions.ai.domain.inference import (
+    Image,
+    ImageRef,
+    Opaque,
+    Part,
+    Text,
+    Tool,
+    ToolCall,
+    Utterance,
+)
 
 IMAGE_TOKENS = 4_784
 """Of one image, whatever its size: the most that a current Claude makes of one, which scales down
@@ -77,7 +86,7 @@ def _part_tokens(part: Part) -> int:
     match part:
         case Text():
             return text_tokens(part.text)
-        case Image():
+        case Image() | ImageRef():
             return IMAGE_TOKENS
         case ToolCall():
             return text_tokens(part.id + part.name) + _json(part.arguments)

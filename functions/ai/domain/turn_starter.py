@@ -8,6 +8,7 @@ from functions.ai.domain.asking import Work
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.errors import (
+    ImagesNotSupportedError,
     SessionNotFoundError,
     SessionOccupiedError,
     TurnInProgressError,
@@ -15,10 +16,13 @@ from functions.ai.domain.errors import (
     TurnNotFoundError,
 )
 from functions.ai.domain.history import History
+from functions.ai.domain.image_keeper import ImageKeeper
+from functions.ai.domain.images import CallersImage
 from functions.ai.domain.inference import Tool
 from functions.ai.domain.models import Draft, Message, Session, ToolData
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
 from functions.ai.domain.router import Router
+from functions.ai.domain.routing import Needs
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turns import Job, Turn, lease_from
@@ -46,14 +50,16 @@ class ChatCommand:
     tool_results: ToolData = ()
     max_output_tokens: int | None = None
     restartable: bool = True
+    images: tuple[CallersImage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """Where sessions and turns live."""
+    """Where sessions, turns and images live."""
 
     sessions: SessionStore
     turns: TurnStore
+    images: ImageKeeper
 
 
 class TurnStarter:
@@ -90,12 +96,13 @@ class TurnStarter:
         """Stores the message and a turn: a running one, or a queued `job`.
 
         Raises `SessionNotFoundError`, `SessionNotActiveError`, `TurnInProgressError`,
-        `UnknownProviderError`, `UnknownModelError` and `AuditUnavailableError`.
+        `UnknownProviderError`, `UnknownModelError`, `ImagesNotSupportedError`,
+        `AuditUnavailableError` and the errors of `ImageKeeper`.
         """
         if command.session_id is None:
             return await self._begin_session(command, claim, action, job)
         session = await self.permitted(command, command.session_id, action)
-        model = self._model(command, session)
+        model = _seeing(command, self._model(command, session))
         draft = await self._question(command)
         history = self._history(session, model)
         # Most of what the model is sent is there already: it is read while the record is written.
@@ -105,6 +112,7 @@ class TurnStarter:
             history.read(session.next_sequence - 1),
             model.facts,
         )
+        draft = await self._illustrated(draft, command, session)
         turn = self._new_turn(session, model, job)
         session, turn, message = await self._begin(session, draft, turn, claim)
         await history.read(message.sequence - 1)
@@ -169,12 +177,13 @@ class TurnStarter:
     async def _begin_session(
         self, command: ChatCommand, claim: Claim | None, action: Action, job: Job | None
     ) -> Work:
-        model = await self._new_model(command)
+        model = _seeing(command, await self._new_model(command))
         blank = await self._sessions.blank(
             command.project_id, command.user_id, command.card_id, model.provider.name, model.name
         )
         draft = await self._question(command)
         await self._operations.allow(action, Subject.session(blank), model.facts)
+        draft = await self._illustrated(draft, command, blank)
         turn = self._new_turn(blank, model, job)
         _, turn, message = await self._begin(blank, draft, turn, claim, new=True)
         return Work(turn, model, [message], restartable=command.restartable)
@@ -257,7 +266,8 @@ class TurnStarter:
 
     async def _new_model(self, command: ChatCommand) -> Model:
         if command.provider is None and command.model is None:
-            return await self._router.default(command.project_id)
+            needs = Needs(images=bool(command.images))
+            return await self._router.default(command.project_id, needs=needs)
         return self._catalogue.find(command.provider, command.model)
 
     def _model(self, command: ChatCommand, session: Session) -> Model:
@@ -276,6 +286,21 @@ class TurnStarter:
             tools=command.tools,
             max_output_tokens=command.max_output_tokens,
         )
+
+    async def _illustrated(self, draft: Draft, command: ChatCommand, session: Session) -> Draft:
+        """The question with its images, which are kept from here on."""
+        occupied_by = session.turn_id
+        # Each repetition of what is refused would leave a copy.
+        if command.images and occupied_by and not await self._freed(occupied_by):
+            raise TurnInProgressError(occupied_by)
+        return replace(draft, images=await self._stores.images.keep(command.images, session))
+
+
+def _seeing(command: ChatCommand, model: Model) -> Model:
+    """The model, if it reads what the command shows. Raises `ImagesNotSupportedError`."""
+    if command.images and not model.may_see:
+        raise ImagesNotSupportedError(f"{model.name} of {model.provider.name} reads text alone.")
+    return model
 
 
 def _settled(claim: Claim | None, turn: Turn) -> Settlement | None:

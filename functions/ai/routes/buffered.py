@@ -148,7 +148,7 @@ async def create_session(request: Request, api: ApiDep, user_id: Id) -> WireResp
         ),
         keyed(request, "create_session", body, body.project_id, user_id),
     )
-    return WireResponse(wire.session(view))
+    return WireResponse(wire.session(view, api.content_bucket))
 
 
 @signed_routes.get("/api/v1/sessions")
@@ -173,7 +173,8 @@ async def list_sessions(
 @signed_routes.get("/api/v1/sessions/{session_id}")
 async def get_session(api: ApiDep, session_id: SessionId) -> WireResponse:
     """A session with its newest messages."""
-    return WireResponse(wire.session(await api.sessions.get(session_id)))
+    view = await api.sessions.get(session_id)
+    return WireResponse(wire.session(view, api.content_bucket))
 
 
 @signed_routes.patch("/api/v1/sessions/{session_id}")
@@ -181,7 +182,7 @@ async def update_session(request: Request, api: ApiDep, session_id: SessionId) -
     """Overwrites a session's status, context or card."""
     body = await read_json(request, v1.SessionUpdate)
     view = await api.sessions.update(session_id, body.changes())
-    return WireResponse(wire.session(view))
+    return WireResponse(wire.session(view, api.content_bucket))
 
 
 @signed_routes.delete("/api/v1/sessions/{session_id}")
@@ -196,7 +197,8 @@ async def list_messages(
     api: ApiDep, session_id: SessionId, limit: Limit = DEFAULT_LIMIT, cursor: Cursor = None
 ) -> WireResponse:
     """A session's messages, oldest first."""
-    return WireResponse(wire.message_page(await api.sessions.messages(session_id, limit, cursor)))
+    page = await api.sessions.messages(session_id, limit, cursor)
+    return WireResponse(wire.message_page(page, api.content_bucket))
 
 
 @signed_routes.post("/api/v1/sessions/{session_id}/messages")
@@ -208,7 +210,7 @@ async def add_message(request: Request, api: ApiDep, session_id: SessionId) -> W
         NewMessage(body.role, body.content, body.tool_calls, body.tool_results),
         keyed(request, "add_message", body, session_id),
     )
-    return WireResponse(wire.message(stored))
+    return WireResponse(wire.message(stored, api.content_bucket))
 
 
 @signed_routes.get("/api/v1/turns/{turn_id}")

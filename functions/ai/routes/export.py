@@ -28,7 +28,9 @@ async def export_user(request: Request) -> StreamingResponse:
     user_id = _user_id(request.path_params["user_id"])
     items = await stream.export.start(user_id, utc_now().date())
     return StreamingResponse(
-        _lines(items), media_type=NDJSON_MEDIA_TYPE, headers={"cache-control": "no-store"}
+        _lines(items, stream.content_bucket),
+        media_type=NDJSON_MEDIA_TYPE,
+        headers={"cache-control": "no-store"},
     )
 
 
@@ -39,27 +41,27 @@ def _user_id(text: str) -> int:
     return int(text)
 
 
-async def _lines(items: AsyncIterator[ExportItem]) -> AsyncIterator[bytes]:
+async def _lines(items: AsyncIterator[ExportItem], bucket: str) -> AsyncIterator[bytes]:
     """A failure on the way cuts the body off: what lacks its last line is not whole."""
     batch = bytearray()
     session_id = ""
     async for item in items:
         if isinstance(item, Session):
             session_id = item.session_id
-        batch += _line(item, session_id).model_dump_json(exclude_none=True).encode() + b"\n"
+        batch += _line(item, session_id, bucket).model_dump_json(exclude_none=True).encode() + b"\n"
         if len(batch) >= _BATCH_BYTES:
             yield bytes(batch)
             batch.clear()
     yield bytes(batch)
 
 
-def _line(item: ExportItem, session_id: str) -> contract.ExportLine:
+def _line(item: ExportItem, session_id: str, bucket: str) -> contract.ExportLine:
     match item:
         case Session():
             return contract.ExportLine(type="session", session=wire.session_summary(item))
         case Message():
             return contract.ExportLine(
-                type="message", session_id=session_id, message=wire.message(item)
+                type="message", session_id=session_id, message=wire.message(item, bucket)
             )
         case ExportEnd(sessions, messages, usage):
             counts = contract.ExportCounts(sessions=sessions, messages=messages, usage=usage)

@@ -74,12 +74,13 @@ async def chat(request: Request) -> Response:
     async for _ in turn.batches():
         pass
     outcome = await turn.outcome()
+    stream: Stream = request.app.state.stream
     await turn.finished()
     if outcome.error is not None or outcome.message is None:
         raise outcome.error or InternalError
     answer = v1.ChatResponse(
         session_id=outcome.turn.session_id,
-        message=wire.message(outcome.message),
+        message=wire.message(outcome.message, stream.content_bucket),
         turn_id=outcome.turn.turn_id,
     )
     return WireResponse(answer)

@@ -14,6 +14,7 @@ from contracts.ai import jobs as job_contract
 from contracts.ai import turns as contract
 from contracts.ai import v1
 from functions.ai.domain import catalogue, jobs, models, turns
+from functions.ai.domain.images import read_images
 from functions.ai.domain.inference import Tool, ToolResult
 from functions.ai.domain.pricing import usd
 from functions.ai.domain.sessions import CursorPage, SessionView
@@ -69,7 +70,7 @@ def model(known: catalogue.Model, at: datetime, *, is_active: bool) -> v1.Model:
 
 
 def chat_command(body: v1.ChatQuestion) -> ChatCommand:
-    """What a caller asks of a model."""
+    """What a caller asks of a model. Raises the errors of `read_images`."""
     return ChatCommand(
         message=body.message,
         project_id=body.project_id,
@@ -87,12 +88,14 @@ def chat_command(body: v1.ChatQuestion) -> ChatCommand:
             for result in body.tool_results or ()
         ],
         max_output_tokens=body.max_output_tokens,
+        images=read_images(body.images or (), body.project_id),
     )
 
 
-def message(stored: models.Message) -> v1.Message:
-    """A message."""
+def message(stored: models.Message, bucket: str) -> v1.Message:
+    """A message, whose images lie in the `bucket`."""
     draft = stored.draft
+    images = [f"s3://{bucket}/{image.key}" for image in draft.images]
     return v1.Message(
         id=draft.number,
         session_id=stored.session_number,
@@ -100,6 +103,7 @@ def message(stored: models.Message) -> v1.Message:
         content=draft.content,
         tool_calls=tool_data(draft.tool_calls),
         tool_results=tool_data(draft.tool_results),
+        images=images or None,
         tokens_used=draft.tokens_used,
         cost=draft.cost,
         created_at=draft.created_at,
@@ -149,11 +153,11 @@ def turn(known: turns.Turn) -> contract.Turn:
     )
 
 
-def session(view: SessionView) -> v1.Session:
-    """A session with its messages."""
+def session(view: SessionView, bucket: str) -> v1.Session:
+    """A session with its messages, whose images lie in the `bucket`."""
     return v1.Session(
         **_session_fields(view.session),
-        messages=[message(stored) for stored in view.messages],
+        messages=[message(stored, bucket) for stored in view.messages],
         messages_truncated=view.truncated,
     )
 
@@ -172,10 +176,10 @@ def session_page(page: CursorPage) -> v1.SessionPage:
     )
 
 
-def message_page(page: CursorPage) -> v1.MessagePage:
-    """A page of messages."""
+def message_page(page: CursorPage, bucket: str) -> v1.MessagePage:
+    """A page of messages, whose images lie in the `bucket`."""
     return v1.MessagePage(
-        messages=[message(item) for item in page.items],
+        messages=[message(item, bucket) for item in page.items],
         has_more=page.next_cursor is not None,
         next_cursor=page.next_cursor,
     )

@@ -394,6 +394,7 @@ async def test_a_job_that_fails_while_it_is_to_be_cancelled_does_not_wait_again(
     working = asyncio.create_task(work(jobs, job_id))
     await jobs.provider.asked.wait()
     await jobs.service.call("POST", f"/api/v1/turns/{job_id}/cancel")
+    jobs.provider.script = [ProviderUnavailableError()]
     jobs.provider.go.set()
     await working
     assert (await jobs.job(job_id))["status"] == "cancelled"

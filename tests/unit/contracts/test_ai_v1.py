@@ -14,6 +14,8 @@ from contracts.base import MAX_ID
 CHAT = {"message": "hello", "project_id": 1, "user_id": 2}
 SESSION = {"project_id": 1, "provider": "bedrock", "model": "m", "initial_message": "hi"}
 MESSAGE = {"role": "user", "content": "hi"}
+PNG = "data:image/png;base64,iVBORw0KGgo="
+PATTERN = "string_pattern_mismatch"
 
 
 def error_types(model: type[BaseModel], body: Mapping[str, object]) -> list[tuple[str, str]]:
@@ -37,6 +39,11 @@ def error_types(model: type[BaseModel], body: Mapping[str, object]) -> list[tupl
         (v1.ChatRequest, CHAT | {"session_id": ""}, ("session_id", "string_too_short")),
         (v1.ChatRequest, CHAT | {"session_id": "s" * 65}, ("session_id", "string_too_long")),
         (v1.ChatRequest, CHAT | {"stream": "maybe"}, ("stream", "bool_parsing")),
+        (v1.ChatRequest, CHAT | {"message": "", "images": []}, ("", "blank_message")),
+        (v1.ChatRequest, CHAT | {"images": ["s3://b/k"] * 9}, ("images", "too_long")),
+        (v1.ChatRequest, CHAT | {"images": [PNG, "https://p"]}, ("images.1", PATTERN)),
+        (v1.ChatRequest, CHAT | {"images": [f" {PNG}"]}, ("images.0", PATTERN)),
+        (v1.ChatRequest, CHAT | {"images": ["data:image/bmp;base64,"]}, ("images.0", PATTERN)),
         (v1.SessionCreate, SESSION | {"provider": ""}, ("provider", "string_too_short")),
         (v1.SessionCreate, SESSION | {"model": "m" * 257}, ("model", "string_too_long")),
         (v1.MessageCreate, MESSAGE | {"role": "tool"}, ("role", "literal_error")),
@@ -93,6 +100,11 @@ def test_numbers_in_strings_are_read_as_v1_did() -> None:
 
 def test_unknown_request_fields_are_ignored() -> None:
     assert v1.ChatRequest.model_validate(CHAT | {"temperature": 0.2}).message == "hello"
+
+
+def test_images_need_no_words() -> None:
+    body = CHAT | {"message": "", "images": [PNG, "s3://bucket/projects/1/a.png"]}
+    assert v1.ChatRequest.model_validate(body).images == body["images"]
 
 
 def test_stream_is_the_default() -> None:
