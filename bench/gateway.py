@@ -23,11 +23,12 @@ from bench.gateway_servers import (
     TABLE,
     Server,
     litellm,
+    relay,
     service,
     upstream,
 )
 
-_ROUNDS = 5
+_ROUNDS = 3
 _LATENCY_CALLS = 100
 _RATE_CALLS = 120
 _CONNECTIONS = 8
@@ -40,7 +41,10 @@ _STREAMS = 4
 _CHUNKS = 400
 _REPEATED = 5
 _LONG = f"[[chunks={_CHUNKS} delay=0.005 input=100 output=40]]"
+_FAST = f"[[chunks={_CHUNKS} input=100 output=40]]"
 _MARK = "Chunk 1"
+_ALONE = ", each alone"
+_RUSH = ", in a rush"
 
 _MILLISECONDS = 1e3
 _MICROSECONDS = 1e6
@@ -149,15 +153,24 @@ def _beside(provider: _Provider, providers: Server, ours: Server, peer: Server) 
     yield from _percentiles(title, added["ours"], limit=5)
     yield from _percentiles(f"{title}, LiteLLM", added["peer"])
 
-    title = f"{name} /chat/stream: CPU per chunk"
-    spent = _per_chunk(ours, streamed["ours"], provider.through_service(ours, _LONG, stream=True))
-    yield _told(title, spent, "us", limit=60)
-    spent = _per_chunk(peer, streamed["peer"], provider.through_peer(peer, _LONG, stream=True))
-    yield _told(f"{title}, LiteLLM", spent, "us")
+    for how, message in ((_ALONE, _LONG), (_RUSH, _FAST)):
+        title = f"{name}: CPU per chunk{how}"
+        long = provider.through_service(ours, message, stream=True)
+        yield _told(title, _per_chunk(ours, streamed["ours"], long), "us", limit=60)
+        long = provider.through_peer(peer, message, stream=True)
+        yield _told(f"{title}, LiteLLM", _per_chunk(peer, streamed["peer"], long), "us")
+        yield _told(f"{title}, a bare relay", _relayed(provider, providers, message), "us")
+
+
+def _relayed(provider: _Provider, providers: Server, message: str) -> list[float]:
+    """What the sockets cost that every gateway has."""
+    with relay(providers.url) as server:
+        short, long = (provider.directly(server, said, stream=True) for said in (_ANSWER, message))
+        return _per_chunk(server, short, long)
 
 
 def _with_store(provider: _Provider, providers: Server, ours: Server) -> Iterator[Figure]:
-    name = f"{provider.name}, with the store,"
+    name = f"{provider.name} with store"
     whole, streamed = (
         {
             "direct": provider.directly(providers, _ANSWER, stream=stream),
@@ -172,8 +185,7 @@ def _with_store(provider: _Provider, providers: Server, ours: Server) -> Iterato
     added = _added(streamed, first=True)["ours"]
     yield from _percentiles(f"{name} /chat/stream: first text", added)
     long = provider.through_service(ours, _LONG, stream=True)
-    spent = _per_chunk(ours, streamed["ours"], long)
-    yield _told(f"{name} /chat/stream: CPU per chunk", spent, "us")
+    yield _told(f"{name} CPU per chunk{_ALONE}", _per_chunk(ours, streamed["ours"], long), "us")
 
 
 def _warm(*calls: Call) -> None:

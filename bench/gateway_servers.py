@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
+from urllib.parse import urlsplit
 
 from bench.bundles import AI
 
@@ -63,6 +64,21 @@ def upstream() -> Iterator[Server]:
 
 
 @contextmanager
+def relay(upstream_url: str) -> Iterator[Server]:
+    """What passes the upstream's bytes on, and does no more."""
+    port = _free_port()
+    command = [
+        sys.executable,
+        "-m",
+        "bench.gateway_relay",
+        str(port),
+        str(urlsplit(upstream_url).port),
+    ]
+    with _serving(command, port, {"PYTHONPATH": _path()}) as server:
+        yield server
+
+
+@contextmanager
 def service(upstream_url: str, endpoint: str | None = None) -> Iterator[Server]:
     """The streaming function, served as it is deployed; stored at the endpoint, or in memory."""
     port = _free_port()
@@ -71,6 +87,8 @@ def service(upstream_url: str, endpoint: str | None = None) -> Iterator[Server]:
         raise RuntimeError(f"stream.sh does not serve {_APP}.")
     environment = {
         **AI.environment,
+        # Lambda has it, too, and botocore reads this one.
+        "AWS_DEFAULT_REGION": AI.environment["AWS_REGION"],
         "AWS_LWA_PORT": str(port),
         "LAMBDA_TASK_ROOT": str(ROOT),
         "PYTHONPATH": _path(),
