@@ -77,6 +77,9 @@ class DeploySettings:
     # What ConverseStream needs:
     # https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_ConverseStream.html
     model_actions: tuple[str, ...] = ("bedrock:InvokeModelWithResponseStream",)
+    # What SendMessageBatch needs:
+    # https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html
+    batch_send_action: str = "sqs:SendMessage"
 
     # The local cloud differs from AWS in these and in the actions above, and in nothing else.
     response_streaming: bool = True
@@ -127,8 +130,9 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         high_jobs_at_once=3,
         normal_jobs_at_once=2,
         audit_archive_interval_seconds=0,
-        # MiniStack asks for an action of this name, which AWS does not have.
+        # MiniStack asks for actions of these names, which AWS does not have.
         model_actions=("bedrock:ConverseStream",),
+        batch_send_action="sqs:SendMessageBatch",
     ),
     "dev": DeploySettings(environment="dev"),
     "staging": DeploySettings(environment="staging", log_retention=RetentionDays.ONE_MONTH),

@@ -85,8 +85,8 @@ class Jobs(Construct):
             memory_mb=512,
             timeout=Duration.seconds(60),
             permissions=[
-                send("SendHigh", high.queue),
-                send("SendNormal", normal.queue),
+                send("SendHigh", high.queue, settings.batch_send_action),
+                send("SendNormal", normal.queue, settings.batch_send_action),
                 _events(settings),
             ],
             failures=Reason.STREAMED_FROM_TABLE,

@@ -61,9 +61,9 @@ def bucket_itself(sid: str, bucket: s3.IBucket, actions: Sequence[str]) -> iam.P
     )
 
 
-def send(sid: str, queue: sqs.IQueue) -> iam.PolicyStatement:
+def send(sid: str, queue: sqs.IQueue, action: str = "sqs:SendMessage") -> iam.PolicyStatement:
     """Sending to a queue."""
-    return iam.PolicyStatement(sid=sid, actions=["sqs:SendMessage"], resources=[queue.queue_arn])
+    return iam.PolicyStatement(sid=sid, actions=[action], resources=[queue.queue_arn])
 
 
 def invoke(sid: str, function: lambda_.IFunction) -> iam.PolicyStatement:

@@ -23,6 +23,7 @@ from botocore.credentials import Credentials
 from contracts.client.signing import SigV4
 from tests.conftest import ROOT
 from tests.fakes.bedrock_server import BedrockServer
+from tests.fakes.provider_server import ProviderServer
 
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
@@ -40,9 +41,16 @@ def free_ports(count: int) -> list[int]:
 class LocalCloud:
     """Handles of the running local cloud."""
 
-    def __init__(self, folder: Path, bedrock: BedrockServer, ports: list[int]) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bedrock: BedrockServer,
+        providers: ProviderServer,
+        ports: list[int],
+    ) -> None:
         cloud_port, *service_ports = ports
         self.bedrock = bedrock
+        self.providers = providers
         self.state = folder
         self.aws = f"http://127.0.0.1:{cloud_port}"
         self.ports = dict(zip(SERVICES, service_ports, strict=True))
@@ -53,6 +61,11 @@ class LocalCloud:
             "LOCAL_STATE_DIR": str(folder),
             "LOCAL_CLOUD_PORT": str(cloud_port),
             "LOCAL_BEDROCK_ENDPOINT_URL": bedrock.url,
+            "LOCAL_OPENAI_URL": f"{providers.url}/v1",
+            "LOCAL_ANTHROPIC_URL": providers.url,
+            "LOCAL_GEMINI_URL": f"{providers.url}/v1beta/openai/",
+            "LOCAL_OPENAI_COMPATIBLE_URL": f"{providers.url}/ollama/v1",
+            "LOCAL_ADDITIONAL_MODELS": "openai-compatible:llama3.2",
             **{f"LOCAL_{name}_PORT": str(port) for name, port in self.ports.items()},
         }
 
@@ -115,8 +128,9 @@ class LocalCloud:
 def cloud() -> Iterator[LocalCloud]:
     folder = Path(tempfile.mkdtemp(prefix="sc-e2e-"))
     ports = free_ports(1 + len(SERVICES))
-    with BedrockServer(upstream=f"http://127.0.0.1:{ports[0]}") as bedrock:
-        running = LocalCloud(folder, bedrock, ports)
+    upstream = f"http://127.0.0.1:{ports[0]}"
+    with BedrockServer(upstream=upstream) as bedrock, ProviderServer() as providers:
+        running = LocalCloud(folder, bedrock, providers, ports)
         try:
             running.up()
             yield running

@@ -212,7 +212,9 @@ def test_roles_trust_one_service_alone(templates):
 
 
 def test_actions_that_aws_does_not_have_stay_in_the_local_cloud(prod):
-    assert "bedrock:ConverseStream" not in json.dumps(prod.stacks)
+    text = json.dumps(prod.stacks)
+    assert "bedrock:ConverseStream" not in text
+    assert "sqs:SendMessageBatch" not in text
 
 
 def test_only_the_local_cloud_has_an_operator(prod, local):
