@@ -220,6 +220,16 @@ async def test_closing_ends_the_idle_connections(server):
         await server.left.wait()
 
 
+async def test_an_answer_that_outlasts_its_client_ends_its_connection(server):
+    client = make_client()
+    request = client.build_request("POST", server.url)
+    response = await client.send(request, stream=True)
+    await client.aclose()
+    assert await response.aread() == b"ok"
+    async with asyncio.timeout(5):
+        await server.left.wait()
+
+
 async def test_nobody_is_there(server, client):
     port = server.url.split(":")[2].split("/")[0]
     with pytest.raises(httpx2.ConnectError):

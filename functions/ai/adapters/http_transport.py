@@ -37,6 +37,7 @@ class HttpTransport(httpx2.AsyncBaseTransport):
         self._ssl_context = ssl_context or httpx2.create_ssl_context()
         self._ssl_context.set_alpn_protocols(["http/1.1"])
         self._idle: dict[_Origin, list[_Connection]] = {}
+        self._closed = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """See httpx2."""
@@ -50,7 +51,7 @@ class HttpTransport(httpx2.AsyncBaseTransport):
             raise
 
         def release() -> None:
-            if connection.reusable:
+            if connection.reusable and not self._closed:
                 connection.idle_since = connection.loop.time()
                 self._idle.setdefault(origin, []).append(connection)
             else:
@@ -68,7 +69,7 @@ class HttpTransport(httpx2.AsyncBaseTransport):
         for connections in self._idle.values():
             while connections:
                 connections.pop().abort()
-        self._kept_seconds = 0
+        self._closed = True
 
     def _idle_one(self, origin: _Origin) -> _Connection | None:
         """The one that was used last: the others may grow old."""
