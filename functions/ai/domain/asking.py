@@ -160,8 +160,9 @@ class Asker:
     async def _ask(self, work: Work, answer: Answer, journal: Journal) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FIRST_CONTENT_SECONDS
+        prompt = _prompt(work, work.model)
         candidates = self._router.candidates(
-            work.model, work.turn.project_id, needs=Needs.of(_prompt(work, work.model))
+            work.model, work.turn.project_id, needs=Needs.of(prompt)
         )
         failure: AppError = InternalError()
         async with aclosing(candidates) as models:
@@ -170,7 +171,9 @@ class Asker:
                     journal.restart(RestartEvent(model.provider.name, model.name))
                 answer.begin(model)
                 try:
-                    await self._ask_model(work, answer, journal, deadline)
+                    # The first one is nearly always the one that was asked for.
+                    fitted = prompt if model is work.model else None
+                    await self._ask_model(work, answer, journal, deadline, fitted)
                 except AppError as error:
                     late = not answer.begun and loop.time() >= deadline
                     if late or not may_fail_over(error) or not self._may_restart(work, answer):
@@ -185,11 +188,16 @@ class Asker:
         return answer.error is None and (work.restartable or not answer.begun)
 
     async def _ask_model(
-        self, work: Work, answer: Answer, journal: Journal, deadline: float
+        self,
+        work: Work,
+        answer: Answer,
+        journal: Journal,
+        deadline: float,
+        fitted: Prompt | None,
     ) -> None:
-        """Asks one model, again after failures that pass."""
+        """Asks one model, again after failures that pass; `fitted` is its prompt, if known."""
         loop = asyncio.get_running_loop()
-        prompt = await self._reserved(work, answer)
+        prompt = await self._reserved(work, answer, fitted)
         for attempt in itertools.count(1):
             try:
                 await self._listen(prompt, answer, journal, deadline)
@@ -209,8 +217,8 @@ class Asker:
             else:
                 return
 
-    async def _reserved(self, work: Work, answer: Answer) -> Prompt:
-        prompt = _prompt(work, answer.model)
+    async def _reserved(self, work: Work, answer: Answer, fitted: Prompt | None) -> Prompt:
+        prompt = fitted or _prompt(work, answer.model)
         answer.reservation, prompt = await self._billing.reserve(
             work.turn, answer.model, prompt, earlier=answer.reservation, calls=answer.calls
         )
