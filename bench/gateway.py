@@ -31,17 +31,17 @@ from bench.gateway_servers import (
 _ROUNDS = 3
 _LATENCY_CALLS = 100
 # The emulator's work is most of theirs.
-_STORED_CALLS = 40
-_RATE_CALLS = 120
+_STORED_CALLS = 30
+_RATE_CALLS = 80
 _CONNECTIONS = 8
-_WARMING_CALLS = 30
+_WARMING_CALLS = 20
 
 _SHORT = 20
 _ANSWER = f"[[chunks={_SHORT} input=100 output=40]]"
 # A chunk 5 ms after the other: each comes alone, as from a model.
 _STREAMS = 4
-_CHUNKS = 400
-_REPEATED = 5
+_CHUNKS = 200
+_REPEATED = 3
 _LONG = f"[[chunks={_CHUNKS} delay=0.005 input=100 output=40]]"
 _FAST = f"[[chunks={_CHUNKS} input=100 output=40]]"
 _MARK = "Chunk 1"

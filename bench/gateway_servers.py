@@ -30,7 +30,7 @@ TABLE = "bench"
 
 _LITELLM_FOLDER = ROOT / ".local" / f"litellm-{LITELLM}"
 _START_SECONDS = 90.0
-_TICKS = os.sysconf("SC_CLK_TCK")
+_NANOSECONDS = 1e9
 _APP = "functions.ai.entrypoints.stream:app"
 _OWN_APP = "bench.gateway_app:app"
 
@@ -44,14 +44,9 @@ class Server:
 
     def cpu_seconds(self) -> float:
         """What the process has used so far, all its threads together."""
-        stat = Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(stat[11]) + int(stat[12])) / _TICKS
-
-    def megabytes(self) -> float:
-        """What it has in memory."""
-        status = Path(f"/proc/{self.pid}/status").read_text()
-        line = next(line for line in status.splitlines() if line.startswith("VmRSS"))
-        return int(line.split()[1]) / 1024
+        # In nanoseconds, where `stat` has hundredths of a second.
+        threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(thread.read_text().split()[0]) for thread in threads) / _NANOSECONDS
 
 
 @contextmanager
