@@ -12,6 +12,7 @@ from bench import (
     audit_log,
     cold_start,
     commands,
+    gateway,
     openai_stream,
     packages,
 )
@@ -21,6 +22,7 @@ PARTS = {
     "packages": packages.measure,
     "openai_stream": openai_stream.measure,
     "anthropic_stream": anthropic_stream.measure,
+    "gateway": gateway.measure,
     "ai_money": ai_money.measure,
     "audit_ingest": audit_ingest.measure,
     "audit_hot": audit_hot.measure,
@@ -33,15 +35,15 @@ PARTS = {
 
 
 def main() -> int:
-    """Measure the parts asked for, or all; 1 when a figure is over its limit."""
+    """Measure the parts asked for, or all; 1 when a figure is beyond its bound."""
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("part", nargs="*", choices=[*PARTS, []], help="default: all")
-    over = False
+    missed = False
     for part in parser.parse_args().part or PARTS:
         for figure in PARTS[part]():
             print(figure.line(), flush=True)
-            over = over or (figure.limit is not None and figure.value > figure.limit)
-    return 1 if over else 0
+            missed = missed or figure.missed
+    return 1 if missed else 0
 
 
 if __name__ == "__main__":

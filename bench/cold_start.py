@@ -36,10 +36,11 @@ print(times.user + times.system, status.split("VmHWM:")[1].split()[0])
 
 
 def measure() -> Iterator[Figure]:
-    """CPU seconds and resident megabytes of the API functions and of the streaming function."""
+    """CPU seconds and resident megabytes of the functions, the streaming one by its socket."""
     with tempfile.TemporaryDirectory() as folder:
         started = _Started(AI, Path(folder))
-        yield from _figures("ai-api", started.handler("api"), cpu=1.0)
+        for entrypoint in ("api", "worker", "dispatch", "audit"):
+            yield from _figures(f"ai-{entrypoint}", started.handler(entrypoint), cpu=1.0)
         yield from _figures("ai-stream", started.stream(), cpu=0.7, memory=60.0)
     with tempfile.TemporaryDirectory() as folder:
         started = _Started(AUDIT, Path(folder))

@@ -39,7 +39,6 @@ _PATH = "/v1/messages"
 _CONNECT_SECONDS = 5
 _WRITE_SECONDS = 30
 _FINISH_SECONDS = 0.5
-_CONNECTIONS = 1000
 # Between two answers of one function minutes may pass, and a new connection costs three round
 # trips; one that the other side has closed meanwhile is noticed.
 _KEPT_SECONDS = 60
@@ -174,15 +173,15 @@ def _read(reader: SseReader, answer: Answer, piece: bytes) -> tuple[list[str], A
 
 def _make_client(base_url: str, transport: httpx2.AsyncBaseTransport | None) -> AsyncAnthropic:
     from anthropic import AsyncAnthropic, DefaultAsyncHttpxClient  # noqa: PLC0415
-    from httpx2 import Limits, Timeout  # noqa: PLC0415
+    from httpx2 import Timeout  # noqa: PLC0415
+
+    from functions.ai.adapters.http_transport import HttpTransport  # noqa: PLC0415
 
     # At DEBUG it would write requests, and with them prompts.
     for name in ("anthropic", "httpx2", "httpcore2"):
         logging.getLogger(name).setLevel(logging.WARNING)
     # The event loop's timers are the rule for reading.
     timeout = Timeout(None, connect=_CONNECT_SECONDS, write=_WRITE_SECONDS, pool=_CONNECT_SECONDS)
-    # To the SDK None would be one, too, and its socket options would be left out.
-    stand_in: dict[str, Any] = {"transport": transport} if transport else {}
     return AsyncAnthropic(
         # Copies of the client have the key.
         api_key="none",
@@ -193,10 +192,9 @@ def _make_client(base_url: str, transport: httpx2.AsyncBaseTransport | None) -> 
         # An address that is not the deployment's gets neither the key nor the prompt.
         http_client=DefaultAsyncHttpxClient(
             timeout=timeout,
-            limits=Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS),
             follow_redirects=False,
             event_hooks={"request": [_note_connecting]},
-            **stand_in,
+            transport=transport or HttpTransport(_KEPT_SECONDS),
         ),
         open_telemetry=False,
     )

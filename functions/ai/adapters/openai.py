@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from openai import AsyncOpenAI
 
 _CONNECT_SECONDS = 5
-_CONNECTIONS = 1000
 # Between two answers of one function minutes may pass, and a new TLS connection costs the reader
 # three round trips; one that its server closed meanwhile is noticed.
 _KEPT_SECONDS = 60
@@ -196,6 +195,8 @@ def _make_client(base_url: str, transport: httpx2.AsyncBaseTransport | None) -> 
     import httpx2  # noqa: PLC0415
     from openai import AsyncOpenAI, DefaultAsyncHttpx2Client  # noqa: PLC0415
 
+    from functions.ai.adapters.http_transport import HttpTransport  # noqa: PLC0415
+
     return AsyncOpenAI(
         # Each request brings its own: the client keeps none.
         api_key="none",
@@ -205,11 +206,10 @@ def _make_client(base_url: str, transport: httpx2.AsyncBaseTransport | None) -> 
         http_client=DefaultAsyncHttpx2Client(
             # The event loop's timers are the rule.
             timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
-            limits=httpx2.Limits(max_connections=_CONNECTIONS, keepalive_expiry=_KEPT_SECONDS),
             # Nobody but the server in the settings is to see a prompt or a key.
             follow_redirects=False,
             event_hooks={"request": [_watch_connecting]},
-            transport=transport,
+            transport=transport or HttpTransport(_KEPT_SECONDS),
         ),
     )
 

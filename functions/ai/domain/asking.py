@@ -163,8 +163,9 @@ class Asker:
     async def _ask(self, work: Work, answer: Answer, journal: Journal) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FIRST_CONTENT_SECONDS
+        prompt = _prompt(work, work.model)
         candidates = self._router.candidates(
-            work.model, work.turn.project_id, needs=Needs.of(_prompt(work, work.model))
+            work.model, work.turn.project_id, needs=Needs.of(prompt)
         )
         images = ImageLoader(self._content)
         failure: AppError = InternalError()
@@ -174,7 +175,9 @@ class Asker:
                     journal.restart(RestartEvent(model.provider.name, model.name))
                 answer.begin(model)
                 try:
-                    await self._ask_model(work, answer, journal, images, deadline)
+                    # The first one is nearly always the one that was asked for.
+                    fitted = prompt if model is work.model else None
+                    await self._ask_model(work, answer, journal, images, deadline, fitted)
                 except AppError as error:
                     late = not answer.begun and loop.time() >= deadline
                     if late or not may_fail_over(error) or not self._may_restart(work, answer):
@@ -195,10 +198,11 @@ class Asker:
         journal: Journal,
         images: ImageLoader,
         deadline: float,
+        fitted: Prompt | None,
     ) -> None:
-        """Asks one model, again after failures that pass."""
+        """Asks one model, again after failures that pass; `fitted` is its prompt, if known."""
         loop = asyncio.get_running_loop()
-        prompt = await images.loaded(await self._reserved(work, answer))
+        prompt = await images.loaded(await self._reserved(work, answer, fitted))
         for attempt in itertools.count(1):
             try:
                 await self._listen(prompt, answer, journal, deadline)
@@ -218,8 +222,8 @@ class Asker:
             else:
                 return
 
-    async def _reserved(self, work: Work, answer: Answer) -> Prompt:
-        prompt = _prompt(work, answer.model)
+    async def _reserved(self, work: Work, answer: Answer, fitted: Prompt | None) -> Prompt:
+        prompt = fitted or _prompt(work, answer.model)
         answer.reservation, prompt = await self._billing.reserve(
             work.turn, answer.model, prompt, earlier=answer.reservation, calls=answer.calls
         )
