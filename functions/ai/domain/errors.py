@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from servicekit.errors import AppError
 from servicekit.idempotency import IdempotencyInProgressError
 
@@ -52,12 +50,9 @@ class TurnInProgressError(AppError):
     title = "The session is answering another message"
 
     def __init__(self, turn_id: str) -> None:
-        super().__init__(f"Turn {turn_id} is at work on it.", retry_after=2)
-        self.turn_id = turn_id
-
-    def to_problem(self, request_id: str | None) -> dict[str, Any]:
-        """The same with the id of the turn."""
-        return super().to_problem(request_id) | {"turn_id": self.turn_id}
+        super().__init__(
+            f"Turn {turn_id} is at work on it.", retry_after=2, extensions={"turn_id": turn_id}
+        )
 
 
 class TurnNotFoundError(AppError):

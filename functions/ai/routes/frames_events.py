@@ -18,6 +18,9 @@ async def frames(turn: Listening) -> AsyncIterator[bytes]:
     async for events in turn.batches():
         yield b"".join(_frame(numbered) for numbered in events)
     outcome = await turn.outcome()
+    if not outcome.turn.ended:
+        # It went on elsewhere: who misses the end follows it again, or finds that it is gone.
+        return
     draft = outcome.message.draft if outcome.message else None
     calls = wire.tool_data(draft.tool_calls) if draft else None
     yield _state("end", outcome.turn.last_event + 1, outcome.turn, calls)

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from functions.ai.domain.channel import Listening
-from functions.ai.domain.turns import Outcome, RestartEvent
+from functions.ai.domain.turns import Outcome, RestartEvent, Turn
 
 _DONE = b"data: [DONE]\n\n"
 _RESTARTED = {"code": "answer_restarted", "title": "The answer began anew"}
@@ -34,7 +34,12 @@ async def frames(turn: Listening) -> AsyncIterator[bytes]:
         yield b"".join(parts)
     outcome = await turn.outcome()
     message_id = outcome.message.draft.number if outcome.message else None
-    yield _last(session_id, outcome.turn.last_event + 1, message_id, _error(outcome))
+    yield _last(session_id, end_of(outcome.turn), message_id, _error(outcome))
+
+
+def end_of(turn: Turn) -> int | None:
+    """The id of a turn's end; None where it went on elsewhere, and this is not its end."""
+    return turn.last_event + 1 if turn.ended else None
 
 
 def _error(outcome: Outcome) -> dict[str, str] | None:
@@ -43,7 +48,7 @@ def _error(outcome: Outcome) -> dict[str, str] | None:
 
 
 def _last(
-    session_id: str, sequence: int, message_id: int | None, error: dict[str, str] | None
+    session_id: str, sequence: int | None, message_id: int | None, error: dict[str, str] | None
 ) -> bytes:
     chunk: dict[str, Any] = {
         "session_id": session_id,
@@ -53,4 +58,5 @@ def _last(
     }
     if error is not None:
         chunk["error"] = error
-    return b"id: %d\ndata: %b\n\n" % (sequence, json.dumps(chunk).encode()) + _DONE
+    place = b"" if sequence is None else b"id: %d\n" % sequence
+    return b"%bdata: %b\n\n" % (place, json.dumps(chunk).encode()) + _DONE

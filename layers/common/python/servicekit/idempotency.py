@@ -6,13 +6,11 @@ a crash leaves either no effect or a record that says how far the work came.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import json
 import logging
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -20,17 +18,13 @@ from servicekit.clock import Clock
 from servicekit.errors import AppError, BadRequestError
 
 LEASE_SECONDS = 60
-"""How long a record counts as running without being renewed: what a crash makes others wait."""
+"""How long a record counts as running: what a crash makes others wait."""
 
 RETRY_AFTER_SECONDS = 2
-"""When to ask again for work in progress: near the time of a short turn, and cheap for a long one.
-
-The lease says nothing about it: it is renewed as long as the work goes on.
-"""
+"""When to ask again for work in progress, which is short: what takes longer has an id to follow."""
 
 MAX_KEY_LENGTH = 255
 
-_RENEWAL_SECONDS = LEASE_SECONDS / 3
 _VISIBLE_ASCII = range(0x21, 0x7F)
 T = TypeVar("T")
 _logger = logging.getLogger(__name__)
@@ -202,32 +196,6 @@ class Idempotency:
             await self._store.extend(claim.record.key, claim.record.token, 0)
         except Exception:
             _logger.warning("lease not released", exc_info=True)
-
-    @asynccontextmanager
-    async def kept(self, claim: Claim | None) -> AsyncIterator[None]:
-        """Renews the claim's lease while the block runs."""
-        if claim is None:
-            yield
-            return
-        renewal = asyncio.create_task(self._renew(claim))
-        try:
-            yield
-        finally:
-            renewal.cancel()
-            with suppress(asyncio.CancelledError):
-                await renewal
-
-    async def _renew(self, claim: Claim) -> None:
-        while True:
-            await asyncio.sleep(_RENEWAL_SECONDS)
-            try:
-                if not await self._store.extend(
-                    claim.record.key, claim.record.token, self._now() + LEASE_SECONDS
-                ):
-                    return
-            except Exception:
-                # Whatever it was, it is no reason to end the work.
-                _logger.warning("lease not renewed", exc_info=True)
 
     def _now(self) -> int:
         return int(self._clock().timestamp())
