@@ -45,7 +45,7 @@ def test_all_but_health_are_signed(templates, service):
         assert method["AuthorizationType"] == expected, path
 
 
-def test_what_waits_for_a_model_streams_from_the_streaming_function_for_up_to_15_minutes(prod):
+def test_what_takes_its_time_streams_from_the_streaming_function_for_up_to_15_minutes(prod):
     streamed = {
         key: method["Integration"]
         for key, method in methods(prod).items()
@@ -55,6 +55,7 @@ def test_what_waits_for_a_model_streams_from_the_streaming_function_for_up_to_15
         ("POST", "/api/v1/chat"),
         ("POST", "/api/v1/chat/stream"),
         ("GET", "/api/v1/turns/{turn_id}/events"),
+        ("GET", "/api/v1/users/{user_id}/export"),
     }
     for integration in streamed.values():
         assert integration["TimeoutInMillis"] == 15 * 60 * 1000

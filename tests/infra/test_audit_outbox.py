@@ -79,4 +79,4 @@ def test_nobody_else_removes_audit_records(templates):
         conversing = role.endswith(("-ai-api", "-ai-stream", "-ai-worker"))
         if conversing and "dynamodb:DeleteItem" in as_list(statement["Action"]):
             keys = statement["Condition"]["ForAllValues:StringLike"]["dynamodb:LeadingKeys"]
-            assert as_list(keys) in (["SESSION#*"], ["BUDGET#*"], ["ROUTING#*"])
+            assert as_list(keys) in (["SESSION#*", "TURN#*"], ["BUDGET#*"], ["ROUTING#*"])
