@@ -340,21 +340,7 @@ class MemoryTurns:
         self._sessions.sessions[session.session_id] = replace(
             session, next_sequence=place, updated_at=ending.at, turn_id=None
         )
-        ended = replace(
-            turn,
-            status=ending.status,
-            updated_at=ending.at,
-            last_event=ending.last_event,
-            first_event=ending.first_event or turn.first_event,
-            provider=ending.model[0] if ending.model else turn.provider,
-            model=ending.model[1] if ending.model else turn.model,
-            answer=message.sequence if message else None,
-            message_id=message.draft.number if message else None,
-            stop=ending.stop,
-            failure=ending.failure,
-        )
-        if ending.bill:
-            ended = _billed(ended, ending.bill)
+        ended = turn.concluded(ending, message)
         self.turns[turn.turn_id] = ended
         self._keep(turn.turn_id, ending.events)
         return ended, message
@@ -362,7 +348,7 @@ class MemoryTurns:
     async def account(self, turn: Turn, bill: Bill) -> Turn:
         self._mine(turn)
         self._charge(bill)
-        self.turns[turn.turn_id] = _billed(turn, bill)
+        self.turns[turn.turn_id] = turn.billed(bill)
         for place, message in enumerate(self._sessions.stored.get(turn.session_id, [])):
             if message.sequence == turn.answer:
                 tokens = bill.usage.total if bill.usage else None
@@ -405,16 +391,6 @@ class MemoryTurns:
     def _fail(self) -> None:
         if self.failure is not None:
             raise self.failure
-
-
-def _billed(turn: Turn, bill: Bill) -> Turn:
-    return replace(
-        turn,
-        usage=bill.usage,
-        usage_estimated=bill.estimated,
-        cost=bill.cost,
-        delivered_tokens=bill.delivered_tokens,
-    )
 
 
 @dataclass

@@ -236,7 +236,7 @@ class DynamoTurns:
         sequence = turn.question + 1
         for attempt in itertools.count():
             message = _answer(turn, sequence, ending.draft)
-            ended = _ended(turn, ending, message)
+            ended = turn.concluded(ending, message)
             bill = bill_writes(ending.bill)
             try:
                 await self._table.transact(
@@ -254,7 +254,7 @@ class DynamoTurns:
 
     async def account(self, turn: Turn, bill: Bill) -> Turn:
         """See `ports.TurnStore`."""
-        billed = _billed(turn, bill)
+        billed = turn.billed(bill)
         money = bill_writes(bill)
         writes: list[Write] = [*money, Put(turn_item(billed, self._retention), _mine(turn))]
         if turn.answer is not None:
@@ -429,30 +429,3 @@ def _answer(turn: Turn, sequence: int, draft: Draft | None) -> Message | None:
     if draft is None:
         return None
     return Message(turn.session_id, turn.session_number, sequence, draft)
-
-
-def _ended(turn: Turn, ending: Ending, message: Message | None) -> Turn:
-    ended = replace(
-        turn,
-        status=ending.status,
-        updated_at=ending.at,
-        last_event=ending.last_event,
-        first_event=ending.first_event or turn.first_event,
-        provider=ending.model[0] if ending.model else turn.provider,
-        model=ending.model[1] if ending.model else turn.model,
-        answer=message.sequence if message else None,
-        message_id=message.draft.number if message else None,
-        stop=ending.stop,
-        failure=ending.failure,
-    )
-    return _billed(ended, ending.bill) if ending.bill else ended
-
-
-def _billed(turn: Turn, bill: Bill) -> Turn:
-    return replace(
-        turn,
-        usage=bill.usage,
-        usage_estimated=bill.estimated,
-        cost=bill.cost,
-        delivered_tokens=bill.delivered_tokens,
-    )

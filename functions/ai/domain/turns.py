@@ -134,6 +134,33 @@ class Turn:
         }
         return replace(self, **(changes | fields))
 
+    def concluded(self, ending: Ending, message: Message | None) -> Turn:
+        """The turn after the end of its attempt, with its answer at its place, if there is one."""
+        ended = replace(
+            self,
+            status=ending.status,
+            updated_at=ending.at,
+            last_event=ending.last_event,
+            first_event=ending.first_event or self.first_event,
+            provider=ending.model[0] if ending.model else self.provider,
+            model=ending.model[1] if ending.model else self.model,
+            answer=message.sequence if message else None,
+            message_id=message.draft.number if message else None,
+            stop=ending.stop,
+            failure=ending.failure,
+        )
+        return ended.billed(ending.bill) if ending.bill else ended
+
+    def billed(self, bill: Bill) -> Turn:
+        """The turn with what it cost."""
+        return replace(
+            self,
+            usage=bill.usage,
+            usage_estimated=bill.estimated,
+            cost=bill.cost,
+            delivered_tokens=bill.delivered_tokens,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class TextEvent:
