@@ -2,6 +2,7 @@
 
 import asyncio
 import datetime as dt
+import gzip
 import ipaddress
 import ssl
 from contextlib import asynccontextmanager, suppress
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from functions.ai.adapters.http_transport import MAX_UNREAD_BYTES, HttpTransport
+from functions.ai.adapters.pieces import PIECES, pieces_of
 
 pytestmark = pytest.mark.anyio
 
@@ -118,6 +120,69 @@ async def test_pieces_are_handed_on_as_they_come(server, client):
         assert await anext(pieces, None) is None
     await client.post(server.url)
     assert server.connections == 1
+
+
+async def test_a_reader_waits_until_its_deadline_and_no_longer(server, client):
+    go = asyncio.Event()
+
+    async def answer(writer):
+        writer.write(STREAM + b"3\r\none\r\n")
+        await go.wait()
+        writer.write(b"3\r\ntwo\r\n0\r\n\r\n")
+
+    server.answer = answer
+    clock = asyncio.get_running_loop().time
+    async with client.stream("POST", server.url) as response:
+        pieces = pieces_of(response)
+        assert pieces is response.extensions[PIECES]
+        assert await pieces.next(clock() + 60) == b"one"
+        # An earlier deadline than the one before, and one that is over.
+        for seconds in (0.02, -1):
+            with pytest.raises(TimeoutError):
+                await pieces.next(clock() + seconds)
+        # The timer of a wait that had its news in time does not end a later one.
+        later = asyncio.create_task(pieces.next(clock() + 0.05))
+        await asyncio.sleep(0)
+        go.set()
+        assert await later == b"two"
+        assert await pieces.next(clock() + 60) is None
+    await client.post(server.url)
+    assert server.connections == 1
+
+
+async def test_a_wait_outlives_the_timer_of_an_earlier_one(server, client):
+    go = asyncio.Event()
+
+    async def answer(writer):
+        writer.write(STREAM + b"3\r\none\r\n")
+        await go.wait()
+        writer.write(b"3\r\ntwo\r\n")
+        await asyncio.sleep(0.2)
+        writer.write(b"5\r\nthree\r\n0\r\n\r\n")
+
+    server.answer = answer
+    clock = asyncio.get_running_loop().time
+    async with client.stream("POST", server.url) as response:
+        pieces = pieces_of(response)
+        assert await pieces.next(clock() + 60) == b"one"
+        first = asyncio.create_task(pieces.next(clock() + 0.1))
+        await asyncio.sleep(0)
+        go.set()
+        assert await first == b"two"
+        assert await pieces.next(clock() + 60) == b"three"
+
+
+async def test_a_compressed_answer_is_read_by_the_client_itself(server, client):
+    packed = gzip.compress(b"one")
+
+    async def answer(writer):
+        head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
+        writer.write(head % len(packed) + packed)
+
+    server.answer = answer
+    async with client.stream("POST", server.url) as response:
+        pieces = pieces_of(response)
+        assert await pieces.next(asyncio.get_running_loop().time() + 60) == b"one"
 
 
 async def test_an_answer_that_nobody_reads_on_ends_its_connection(server, client):

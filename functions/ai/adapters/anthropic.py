@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any, cast
 
 from functions.ai.adapters.anthropic_errors import refusal, to_app_error
 from functions.ai.adapters.anthropic_messages import Answer, event_of, to_body
 from functions.ai.adapters.patience import Patience
+from functions.ai.adapters.pieces import Pieces, pieces_of
 from functions.ai.adapters.provider_keys import KeySource
 from functions.ai.adapters.sse_reader import SseReader
 from functions.ai.domain.errors import (
@@ -83,7 +84,7 @@ class Anthropic:
         client = await self._client_with(await self._keys.get())
         answer, reader = Answer(), SseReader()
         async with aclosing(await self._open(client, body)) as response:
-            pieces = response.aiter_bytes()
+            pieces = pieces_of(response)
             while not answer.is_whole and (piece := await self._next(pieces, answer)):
                 texts, failure = _read(reader, answer, piece)
                 if texts:
@@ -131,14 +132,13 @@ class Anthropic:
             self._keys.forget()
         raise meaning
 
-    async def _next(self, pieces: AsyncIterator[bytes], answer: Answer) -> bytes | None:
+    async def _next(self, pieces: Pieces, answer: Answer) -> bytes | None:
         """The body's next bytes, None at its end. Whatever comes is a sign of life."""
         from httpx2 import HTTPError  # noqa: PLC0415
 
         patience = self._patience.idle if answer.has_begun else self._patience.first_byte
         try:
-            async with asyncio.timeout(patience):
-                return await anext(pieces, None)
+            return await pieces.next(asyncio.get_running_loop().time() + patience)
         except TimeoutError:
             raise ProviderTimeoutError(f"It was silent for {patience:g} s.") from None
         except HTTPError as error:
@@ -146,14 +146,14 @@ class Anthropic:
             raise ProviderUnavailableError("The answer broke off.") from None
 
 
-async def _finish(pieces: AsyncIterator[bytes]) -> None:
+async def _finish(pieces: Pieces) -> None:
     """Reads what is after the answer, so that its connection can be used again."""
     from httpx2 import HTTPError  # noqa: PLC0415
 
+    deadline = asyncio.get_running_loop().time() + _FINISH_SECONDS
     with suppress(HTTPError, TimeoutError):
-        async with asyncio.timeout(_FINISH_SECONDS):
-            async for _ in pieces:
-                pass
+        while await pieces.next(deadline) is not None:
+            pass
 
 
 def _read(reader: SseReader, answer: Answer, piece: bytes) -> tuple[list[str], AppError | None]:

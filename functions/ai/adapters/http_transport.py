@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 import httpx2
 
 from functions.ai.adapters.http1_reader import Head, Http1Reader, MalformedResponseError
+from functions.ai.adapters.pieces import PIECES
 
 if TYPE_CHECKING:
     import ssl
@@ -57,11 +58,16 @@ class HttpTransport(httpx2.AsyncBaseTransport):
             else:
                 connection.abort()
 
+        body = _Body(connection, release)
         return httpx2.Response(
             head.status,
             headers=list(head.fields),
-            stream=_Body(connection, release),
-            extensions={"http_version": b"HTTP/1.1", "reason_phrase": head.reason},
+            stream=body,
+            extensions={
+                "http_version": b"HTTP/1.1",
+                "reason_phrase": head.reason,
+                PIECES: body,
+            },
         )
 
     async def aclose(self) -> None:
@@ -116,6 +122,8 @@ class _Connection(asyncio.Protocol):
         self._unread = 0
         self._error: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline: float | None = None
+        self._timer: asyncio.TimerHandle | None = None
 
     @property
     def reusable(self) -> bool:
@@ -146,12 +154,12 @@ class _Connection(asyncio.Protocol):
             await self._news()
         return self._reader.head
 
-    async def piece(self) -> bytes | None:
-        """What has come of the body since the last time; None at its end."""
+    async def piece(self, deadline: float | None = None) -> bytes | None:
+        """What has come of the body since the last time; None at its end. Raises `TimeoutError`."""
         while not self._pieces:
             if self.done:
                 return None
-            await self._news()
+            await self._news(deadline)
         pieces, self._pieces = self._pieces, []
         if self._unread > MAX_UNREAD_BYTES and self._transport is not None:
             self._transport.resume_reading()
@@ -160,6 +168,8 @@ class _Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Ends it at once."""
+        if self._timer is not None:
+            self._timer.cancel()
         if self._transport is None:
             return
         # The transport does so in the loop's next round, for which a frozen function has no time.
@@ -205,15 +215,38 @@ class _Connection(asyncio.Protocol):
             self._fail(lost)
         self._wake()
 
-    async def _news(self) -> None:
-        """Waits until something has come. Raises the error that ended the connection."""
+    async def _news(self, deadline: float | None = None) -> None:
+        """Waits until something has come. Raises the error that ended the connection, and
+        `TimeoutError`.
+        """
         if self._error is not None:
             raise self._error
         self._waiter = self.loop.create_future()
+        if deadline is not None:
+            self._mind(deadline)
         try:
             await self._waiter
         finally:
-            self._waiter = None
+            self._waiter = self._deadline = None
+
+    def _mind(self, deadline: float) -> None:
+        """Has the wait end then. A timer that is set for earlier is left: it sets itself anew, and
+        none is made for a piece.
+        """
+        self._deadline = deadline
+        if self._timer is None or self._timer.when() > deadline:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self.loop.call_at(deadline, self._look_at_clock)
+
+    def _look_at_clock(self) -> None:
+        self._timer = None
+        if self._deadline is None or self._waiter is None or self._waiter.done():
+            return
+        if self.loop.time() < self._deadline:
+            self._mind(self._deadline)
+        else:
+            self._waiter.set_exception(TimeoutError())
 
     def _fail(self, error: Exception) -> None:
         self._error = self._error or error
@@ -230,7 +263,7 @@ class _Connection(asyncio.Protocol):
 
 
 class _Body(httpx2.AsyncByteStream):
-    """The body of an answer, piece by piece as it comes."""
+    """The body of an answer, piece by piece as it comes; also `pieces.Pieces`."""
 
     def __init__(self, connection: _Connection, release: Callable[[], None]) -> None:
         self._connection = connection
@@ -239,6 +272,10 @@ class _Body(httpx2.AsyncByteStream):
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while (piece := await self._connection.piece()) is not None:
             yield piece
+
+    async def next(self, deadline: float) -> bytes | None:
+        """See `pieces.Pieces`."""
+        return await self._connection.piece(deadline)
 
     async def aclose(self) -> None:
         release, self._release = self._release, None

@@ -15,6 +15,7 @@ from functions.ai.adapters.chat_completion_stream import Answer
 from functions.ai.adapters.chat_completions import Capabilities, request_body
 from functions.ai.adapters.openai_errors import is_refused_key, to_app_error
 from functions.ai.adapters.patience import Patience
+from functions.ai.adapters.pieces import pieces_of
 from functions.ai.adapters.provider_keys import KeySource
 from functions.ai.adapters.sse_reader import SseReader
 from functions.ai.domain.errors import ProviderTimeoutError
@@ -109,7 +110,7 @@ class _Body:
 
     def __init__(self, response: httpx2.Response, patience: Patience, deadline: float) -> None:
         self._response = response
-        self._pieces = response.aiter_bytes()
+        self._pieces = pieces_of(response)
         self._patience = patience
         self._deadline = deadline
 
@@ -123,10 +124,7 @@ class _Body:
             patience = _END_SECONDS if answer.done else self._patience.idle
             deadline = asyncio.get_running_loop().time() + patience
         try:
-            async with asyncio.timeout_at(deadline):
-                return await anext(self._pieces)
-        except StopAsyncIteration:
-            return None
+            return await self._pieces.next(deadline)
         except TimeoutError:
             if answer.done:
                 return None
