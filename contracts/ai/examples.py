@@ -354,6 +354,7 @@ ROUTING_SET: dict[str, Any] = {
         {"provider": "anthropic", "model": "claude-haiku-5-5", "weight": 1},
     ],
     "fallbacks": [{"provider": "bedrock", "model": "amazon.nova-lite-v1:0"}],
+    "summaries": {"model": None},
 }
 
 ROUTING: dict[str, Any] = {
