@@ -39,8 +39,9 @@ class DeploySettings:
     anthropic_url: str = "https://api.anthropic.com"
     gemini_url: str = "https://generativelanguage.googleapis.com/v1beta/openai/"
     openai_compatible_url: str = ""
-    # Which models answer, and which stand in for one that fails, in projects without a policy of
-    # their own: `contracts.ai.routing.RoutingSet` as JSON.
+    # Which models answer, which stand in for one that fails, and whether the oldest messages are
+    # summarised, in projects without a policy of their own: `contracts.ai.routing.RoutingSet` as
+    # JSON.
     routing: str = RoutingSet(default=[], fallbacks=[]).model_dump_json()
     # A snapshot of the initialized function at each deployment (AWS bills its cache and restores).
     snap_start: bool = False

@@ -354,6 +354,7 @@ ROUTING_SET: dict[str, Any] = {
         {"provider": "anthropic", "model": "claude-haiku-5-5", "weight": 1},
     ],
     "fallbacks": [{"provider": "bedrock", "model": "amazon.nova-lite-v1:0"}],
+    "summaries": {"model": None},
 }
 
 ROUTING: dict[str, Any] = {
@@ -367,7 +368,7 @@ ROUTING_DELETED: dict[str, Any] = {"message": "Routing policy deleted"}
 
 EXPORT_END: dict[str, Any] = {
     "type": "end",
-    "counts": {"sessions": 1, "messages": 3, "usage": 2},
+    "counts": {"sessions": 1, "messages": 3, "summaries": 0, "usage": 2},
 }
 
 HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}

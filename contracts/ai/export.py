@@ -8,7 +8,7 @@ from pydantic import Field
 
 from contracts.ai.money import UsageGroup
 from contracts.ai.v1 import Message, SessionSummary
-from contracts.base import WireInt, WireModel, is_none
+from contracts.base import UtcDatetime, WireInt, WireModel, is_none
 
 
 class ExportCounts(WireModel):
@@ -16,17 +16,29 @@ class ExportCounts(WireModel):
 
     sessions: WireInt
     messages: WireInt
+    summaries: WireInt = 0
     usage: WireInt
 
 
-class ExportLine(WireModel):
-    """One line. A session's messages follow it, oldest first; `end`: nothing is missing."""
+class ExportSummary(WireModel):
+    """What models are told of a session's oldest messages instead of these."""
 
-    type: Annotated[str, Field(description="session, message, usage or end.")]
+    text: str
+    created_at: UtcDatetime
+
+
+class ExportLine(WireModel):
+    """One line. A session's messages follow it, oldest first, and its summary, if there is one;
+    `end`: nothing is missing.
+    """
+
+    type: Annotated[str, Field(description="session, message, summary, usage or end.")]
     session_id: Annotated[
-        str | None, Field(exclude_if=is_none, description="Of a message: its session's UUID.")
+        str | None,
+        Field(exclude_if=is_none, description="Of a message or a summary: its session's UUID."),
     ] = None
     session: Annotated[SessionSummary | None, Field(exclude_if=is_none)] = None
     message: Annotated[Message | None, Field(exclude_if=is_none)] = None
+    summary: Annotated[ExportSummary | None, Field(exclude_if=is_none)] = None
     usage: Annotated[UsageGroup | None, Field(exclude_if=is_none)] = None
     counts: Annotated[ExportCounts | None, Field(exclude_if=is_none)] = None

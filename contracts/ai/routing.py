@@ -39,6 +39,23 @@ class RoutingTarget(WireModel):
     weight: Annotated[Weight, Field(description="Its share among the others of the list.")] = 1
 
 
+class RoutingSummaries(WireModel):
+    """That models are told a summary of a session's oldest messages when they have no room for
+    these. A worker makes it, and its calls are charged to the session's project and user.
+    """
+
+    model: Annotated[
+        RoutingFallback | None,
+        Field(description="Which model makes them. If null, the session's own."),
+    ] = None
+
+
+Summaries = Annotated[
+    RoutingSummaries | None,
+    Field(description="If null, no summaries are made, and none are used."),
+]
+
+
 class RoutingSet(WireModel):
     """A routing policy; it replaces the deployment's whole."""
 
@@ -60,6 +77,7 @@ class RoutingSet(WireModel):
             description="What is asked, in this order, when the model of a message fails.",
         ),
     ]
+    summaries: Summaries = None
 
 
 class Routing(WireModel):
@@ -68,6 +86,7 @@ class Routing(WireModel):
     scope: Annotated[str, Field(examples=["project-7"])]
     default: list[RoutingTarget]
     fallbacks: list[RoutingFallback]
+    summaries: Summaries = None
     created_at: Annotated[UtcDatetime | None, Field(description="Null of the deployment's.")] = None
     updated_at: Annotated[UtcDatetime | None, Field(description="Null of the deployment's.")] = None
 

@@ -12,6 +12,7 @@ from functions.ai.adapters.dynamodb import DynamoSessions
 from functions.ai.adapters.dynamodb_breaker import DynamoCircuits
 from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
 from functions.ai.adapters.dynamodb_routing import DynamoPolicies
+from functions.ai.adapters.dynamodb_summaries import DynamoSummaries
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
 from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
@@ -47,12 +48,15 @@ from functions.ai.domain.ports import (
     SessionStore,
     TurnStore,
 )
+from functions.ai.domain.recollection import Recollection
 from functions.ai.domain.router import Router
 from functions.ai.domain.routing import Policy, check
 from functions.ai.domain.routing_ports import CircuitStore, PolicyStore
 from functions.ai.domain.routing_service import RoutingService
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
+from functions.ai.domain.summariser import Summariser
+from functions.ai.domain.summary_ports import SummaryStore
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import Stores, TurnStarter
 from functions.ai.domain.turns import Priority
@@ -101,6 +105,7 @@ class Storage:
 
     sessions: SessionStore
     turns: TurnStore
+    summaries: SummaryStore
     records: RecordStore
     counter: Counter
     outbox: Outbox
@@ -205,7 +210,7 @@ def build_stream(
     chat = ChatService(
         parts.starter,
         parts.turns,
-        _runner(parts, storage, providers, clock),
+        _Asking.of(parts, storage, providers, clock).runner,
         _idempotency(settings, storage, clock),
     )
 
@@ -214,7 +219,9 @@ def build_stream(
             await provider.aclose()
         storage.close()
 
-    export = UserExport(storage.sessions, storage.usage, _operations(storage, clock))
+    export = UserExport(
+        storage.sessions, storage.summaries, storage.usage, _operations(storage, clock)
+    )
     return Stream(chat, parts.turns, export, storage.content.bucket, close)
 
 
@@ -227,13 +234,23 @@ def build_worker(
 ) -> Worker:
     """The worker's dependencies over any storage, providers (by name) and queues."""
     parts = _Parts.of(settings, storage, providers, clock)
-    runner = _runner(parts, storage, providers, clock)
+    asking = _Asking.of(parts, storage, providers, clock)
+    summariser = Summariser(
+        storage.summaries,
+        storage.sessions,
+        parts.policies,
+        parts.catalogue,
+        asking.asker,
+        asking.billing,
+        clock,
+    )
     return Worker(
         JobWorker(
             storage.turns,
             parts.starter,
             parts.turns,
-            runner,
+            asking.runner,
+            summariser,
             deliveries,
             clock,
             settings.max_receives,
@@ -258,6 +275,7 @@ def dynamodb_storage(
     return Storage(
         sessions=DynamoSessions(table),
         turns=DynamoTurns(table, retention),
+        summaries=DynamoSummaries(table),
         records=DynamoRecords(table),
         counter=DynamoCounter(table, FIRST_IDS_ABOVE),
         outbox=DynamoOutbox(table, PRODUCER),
@@ -298,6 +316,7 @@ class _Parts:
     """What every function that works on conversations has."""
 
     catalogue: Catalogue
+    policies: Policies
     router: Router
     sessions: SessionService
     turns: TurnService
@@ -309,7 +328,8 @@ class _Parts:
     ) -> _Parts:
         catalogue = Catalogue(settings.default_model, settings.additional_model_names)
         sessions = _sessions(settings, storage, catalogue, clock)
-        router = _router(settings, storage, catalogue, providers, clock)
+        policies = Policies(storage.policies, _policy(settings, catalogue), clock)
+        router = _router(storage, catalogue, providers, policies, clock)
         turns = TurnService(
             storage.turns, storage.sessions, sessions, clock, _operations(storage, clock)
         )
@@ -319,32 +339,43 @@ class _Parts:
             turns,
             catalogue,
             router,
+            Recollection(storage.summaries, policies),
             clock,
             _operations(storage, clock),
         )
-        return cls(catalogue, router, sessions, turns, starter)
+        return cls(catalogue, policies, router, sessions, turns, starter)
 
 
-def _runner(
-    parts: _Parts, storage: Storage, providers: Mapping[str, ModelProvider], clock: Clock
-) -> TurnRunner:
-    billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), parts.catalogue)
-    asker = Asker(providers, parts.router, billing, storage.content, clock, _random)
-    return TurnRunner(storage.turns, parts.sessions, asker, billing, clock)
+@dataclass(frozen=True, slots=True)
+class _Asking:
+    """What every function that calls models has."""
+
+    billing: Billing
+    asker: Asker
+    runner: TurnRunner
+
+    @classmethod
+    def of(
+        cls, parts: _Parts, storage: Storage, providers: Mapping[str, ModelProvider], clock: Clock
+    ) -> _Asking:
+        billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), parts.catalogue)
+        asker = Asker(providers, parts.router, billing, storage.content, clock, _random)
+        runner = TurnRunner(storage.turns, parts.sessions, asker, billing, clock)
+        return cls(billing, asker, runner)
 
 
 def _router(
-    settings: ApiSettings,
     storage: Storage,
     catalogue: Catalogue,
     providers: Collection[str],
+    policies: Policies,
     clock: Clock,
 ) -> Router:
     """Learns as it goes, so a process has one."""
     return Router(
         catalogue,
         providers,
-        Policies(storage.policies, _policy(settings, catalogue), clock),
+        policies,
         Circuits(storage.circuits, clock),
         _random,
     )

@@ -96,7 +96,7 @@ class Jobs(Construct):
             "Changes",
             table=table,
             function=dispatch,
-            filters=_job_changes(),
+            filters=[*_job_changes(), _summary_due()],
             batch_size=100,
         )
         Alarms(
@@ -138,6 +138,12 @@ def _job_changes() -> list[dict[str, object]]:
         for before, statuses in after.items()
     ]
     return changes
+
+
+def _summary_due() -> dict[str, object]:
+    """Turns that completed and left a summary to be made."""
+    due = {"status": {"S": ["completed"]}, "summary": {"S": ["due"]}}
+    return _pattern("MODIFY", OldImage={"status": {"S": ["running"]}}, NewImage=due)
 
 
 def _pattern(name: str, **images: object) -> dict[str, object]:

@@ -34,6 +34,7 @@ from servicekit.paging import InvalidCursorError
 from tests.fakes.memory_content import MemoryContent
 from tests.fakes.memory_money import MemoryMoney
 from tests.fakes.memory_routing import MemoryRouting
+from tests.fakes.memory_summaries import MemorySummaries
 
 
 class MemoryCounter:
@@ -119,6 +120,7 @@ class MemorySessions:
         self.failure: Exception | None = None
         self.hidden: set[str] = set()
         self.forget_turn: Callable[[str], None] = lambda _: None
+        self.forget_summary: Callable[[str], None] = lambda _: None
 
     async def create(
         self, session: Session, drafts: Sequence[Draft], settlement: Settlement | None
@@ -184,6 +186,7 @@ class MemorySessions:
         messages = self.stored.pop(session_id)
         for turn_id in [m.draft.turn_id for m in messages if m.draft.turn_id]:
             self.forget_turn(turn_id)
+        self.forget_summary(session_id)
 
     async def list_sessions(
         self, wanted: SessionFilter, limit: int, position: str | None
@@ -357,12 +360,8 @@ class MemoryTurns:
         return self.turns[turn.turn_id]
 
     def _charge(self, bill: Bill | None) -> None:
-        if bill is None:
-            return
-        if not self._money.finish(None, bill.settlement):
+        if bill is not None and not self._money.pay(bill):
             raise HoldsExpiredError
-        for charge in bill.charges:
-            assert self._money.finish(charge, None)
 
     def _forget(self, turn_id: str) -> None:
         self.turns.pop(turn_id, None)
@@ -435,6 +434,7 @@ class Memory:
         self.money = MemoryMoney()
         self.routing = MemoryRouting()
         self.turns = MemoryTurns(self.sessions, self.records, self.money)
+        self.summaries = MemorySummaries(self.sessions, self.money)
         self.counter = MemoryCounter(floor)
         self.outbox = MemoryOutbox()
         self.content = MemoryContent("santaclaude-content")
@@ -443,6 +443,7 @@ class Memory:
         return Storage(
             sessions=self.sessions,
             turns=self.turns,
+            summaries=self.summaries,
             records=self.records,
             counter=self.counter,
             outbox=self.outbox,

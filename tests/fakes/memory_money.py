@@ -14,6 +14,7 @@ from functions.ai.domain.budgets import (
     Scope,
 )
 from functions.ai.domain.money_ports import Claim, Obstacle
+from functions.ai.domain.turns import Bill
 from functions.ai.domain.usage import Aggregate, Charge, UsageFilter
 
 
@@ -45,6 +46,14 @@ class MemoryMoney:
                 )
         if charge is not None:
             self.charges[charge.turn_id, charge.attempt, charge.call] = charge
+        return True
+
+    def pay(self, bill: Bill) -> bool:
+        """All of the bill or, if False, nothing."""
+        if not self.finish(None, bill.settlement):
+            return False
+        for charge in bill.charges:
+            assert self.finish(charge, None)
         return True
 
     async def aggregates(self, wanted: UsageFilter) -> AsyncIterator[Aggregate]:

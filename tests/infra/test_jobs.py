@@ -4,6 +4,7 @@ import json
 
 from contracts.ai.events import SOURCE
 from functions.ai.adapters import keys
+from functions.ai.adapters.turn_items import SUMMARY_DUE
 from functions.ai.domain.turns import JOB_PATIENCE_SECONDS
 from tests.infra.test_functions import functions
 from tests.infra.test_permissions import as_list, statements
@@ -107,9 +108,10 @@ def passes(pattern, record):
     return True
 
 
-def record(before, after, *, job=True, sk=keys.TURN_SK):
+def record(before, after, *, job=True, sk=keys.TURN_SK, summary=False):
     image = {"status": {"S": after}} | ({"priority": {"S": "normal"}} if job else {})
-    data = {"Keys": {"pk": {"S": keys.turn_pk("t1")}, "sk": {"S": sk}}, "NewImage": image}
+    new = image | ({"summary": {"S": SUMMARY_DUE}} if summary else {})
+    data = {"Keys": {"pk": {"S": keys.turn_pk("t1")}, "sk": {"S": sk}}, "NewImage": new}
     if before:
         data["OldImage"] = image | {"status": {"S": before}}
     return {"eventName": "MODIFY" if before else "INSERT", "dynamodb": data}
@@ -128,6 +130,11 @@ def test_new_jobs_and_changes_of_status_are_told_and_nothing_else(prod):
     assert not any(told(status, status) for status in ("queued", "running", *ended))
     assert not told("running", "completed", job=False)
     assert not told(None, "queued", sk=keys.event_sk(1))
+    # What a chat leaves to be made, once.
+    assert told("running", "completed", job=False, summary=True)
+    assert not told("completed", "completed", job=False, summary=True)
+    # A mapping has no more of them without asking AWS.
+    assert len(patterns(prod)) <= 5
 
 
 def test_no_change_is_given_up_before_somebody_can_see_to_it(templates):

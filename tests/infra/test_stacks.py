@@ -145,13 +145,16 @@ def test_settings_come_from_the_context():
 POLICY = {
     "default": [{"provider": "openai", "model": "gpt-5-mini", "weight": 3}],
     "fallbacks": [{"provider": "bedrock", "model": "amazon.nova-lite-v1:0"}],
+    "summaries": {"model": {"provider": "bedrock", "model": "amazon.nova-micro-v1:0"}},
 }
 
 
 @pytest.mark.parametrize("given", [POLICY, json.dumps(POLICY)], ids=["cdk.json", "-c"])
 def test_a_routing_policy_comes_from_the_context(given):
     assert json.loads(settings.load({"routing": given}.get).routing) == POLICY
-    assert json.loads(settings.load({}.get).routing) == {"default": [], "fallbacks": []}
+    # Nobody pays for summaries who did not ask for them.
+    nothing = {"default": [], "fallbacks": [], "summaries": None}
+    assert json.loads(settings.load({}.get).routing) == nothing
 
 
 @pytest.mark.parametrize(

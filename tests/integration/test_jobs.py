@@ -20,8 +20,8 @@ from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention, turn_item
 from functions.ai.domain.errors import EventsUnavailableError, QueueUnavailableError
 from functions.ai.domain.inference import Usage
-from functions.ai.domain.job_ports import JobChange, JobMessage
-from functions.ai.domain.turns import Failure, Job, Turn
+from functions.ai.domain.job_ports import JobChange, JobMessage, SummaryWanted
+from functions.ai.domain.turns import Failure, Job, SummaryDue, Turn
 from functions.ai.routes.job_queue import delivery_from, message_from
 from servicekit.dynamodb import to_attributes
 from tests.fakes.jobs import DISPATCH_ENVIRONMENT
@@ -63,6 +63,27 @@ def test_changes_are_read_from_the_stream():
         JobChange(None, QUEUED),
         JobChange("queued", running),
         JobChange("running", failed),
+    ]
+
+
+def test_a_summary_that_is_due_is_read_once():
+    chat = replace(QUEUED, status="running", job=None)
+    due = SummaryDue(8, "r-2", None)
+    left, ended = (
+        replace(turn, status="completed", summary=due)
+        for turn in (chat, replace(QUEUED, status="running"))
+    )
+    records = [
+        change(chat, left),
+        change(chat, replace(left, summary=None)),
+        # What it cost came later.
+        change(left, replace(left, cost="0.1")),
+        change(replace(QUEUED, status="running"), ended),
+    ]
+    assert changes_from(records) == [
+        SummaryWanted("t1", due),
+        JobChange("running", ended),
+        SummaryWanted("t1", due),
     ]
 
 
@@ -144,7 +165,11 @@ async def test_what_is_sent_is_what_the_worker_reads(aws, urls):
         "turn_id": "urgent",
         "request_id": None,
         "traceparent": None,
+        "task": "turn",
     }
+    # One that was sent before there were others.
+    old = urgent | {"body": '{"turn_id": "t"}'}
+    assert message_from(old) == JobMessage("t")
 
 
 @pytest.mark.anyio
@@ -280,10 +305,23 @@ def test_a_new_job_becomes_a_message_and_an_event(aws, urls, bus, handler):
         "turn_id": "t1",
         "request_id": "r-1",
         "traceparent": JOB.traceparent,
+        "task": "turn",
     }
     assert message_from(high).turn_id == "t2"
     ids = {event["Detail"]["event_id"] for event in bus.events}
     assert ids == {"t1-1-queued", "t2-1-queued", "t1-1-running"}
+
+
+def test_a_summary_that_is_due_becomes_a_message_and_no_event(aws, urls, bus, handler):
+    chat = replace(QUEUED, status="running", job=None)
+    due = SummaryDue(8, "r-2", JOB.traceparent)
+    handler(
+        {"Records": [change(chat, replace(chat, status="completed", summary=due))]},
+        None,
+    )
+    (sent,) = received(aws, urls["normal"])
+    assert message_from(sent) == JobMessage("t1", "r-2", JOB.traceparent, "summary")
+    assert bus.events == []
 
 
 def test_what_could_not_be_sent_fails_the_batch(aws, urls, handler):

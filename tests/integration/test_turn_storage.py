@@ -22,6 +22,7 @@ from functions.ai.domain.turns import (
     Job,
     Numbered,
     RestartEvent,
+    SummaryDue,
     TextEvent,
     Turn,
 )
@@ -226,6 +227,14 @@ async def test_a_turn_ends_with_its_answer_its_events_and_a_free_session(storage
     session = await storage.sessions.get("s1")
     assert (session.turn_id, session.next_sequence, session.updated_at) == (None, 3, LATER)
     await storage.turns.begin(session, [question("t2")], turn("t2"), None, new=False)
+
+
+async def test_a_turn_tells_of_the_summary_that_it_leaves_to_be_made(storage):
+    mine = await begun(storage)
+    due = SummaryDue(8, "r-1", None)
+    ended, _ = await storage.turns.conclude(mine, Ending("completed", LATER, 0, summary=due))
+    assert await storage.turns.get("t1") == ended == replace(ended, summary=due)
+    assert ended.again(LATER).summary is None
 
 
 async def test_an_answer_finds_its_place_behind_what_came_meanwhile(storage):

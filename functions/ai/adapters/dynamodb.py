@@ -187,6 +187,7 @@ class DynamoSessions:
         """See `ports.SessionStore`."""
         await self.hide(session_id)
         await self._delete_messages(session_id)
+        await self._table.write_batch(deletes=[keys.summary_key(session_id)])
         key = keys.session_key(session_id)
         try:
             await self._table.delete(key, Expression("attribute_exists(deleted_at)"))

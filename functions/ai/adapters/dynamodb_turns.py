@@ -25,10 +25,9 @@ from datetime import datetime
 from typing import Never
 
 from functions.ai.adapters import keys
+from functions.ai.adapters.bills import behind, bill_writes
 from functions.ai.adapters.contention import pause
 from functions.ai.adapters.dynamodb import NEW, VISIBLE
-from functions.ai.adapters.dynamodb_budgets import settlement_writes
-from functions.ai.adapters.dynamodb_usage import usage_writes
 from functions.ai.adapters.session_items import message_item, place, session_from, session_item
 from functions.ai.adapters.turn_items import (
     Retention,
@@ -39,7 +38,6 @@ from functions.ai.adapters.turn_items import (
 )
 from functions.ai.domain.errors import (
     ClaimLostError,
-    HoldsExpiredError,
     SessionBusyError,
     SessionNotActiveError,
     SessionNotFoundError,
@@ -222,7 +220,7 @@ class DynamoTurns:
                 ]
             )
         except TransactionRefusedError as refused:
-            _behind(refused, len(money))
+            behind(refused, len(money))
             found = await self.get(turn.turn_id)
             if found and (found.attempt, found.status) == (turn.attempt, turn.status):
                 return False
@@ -243,7 +241,7 @@ class DynamoTurns:
                     [*bill, *self._end(turn, ended, ending, message)], attempts=1
                 )
             except TransactionRefusedError as refused:
-                sequence = _next_place(_behind(refused, len(bill)), turn)
+                sequence = _next_place(behind(refused, len(bill)), turn)
             except WriteConflictError:
                 pass
             else:
@@ -274,7 +272,7 @@ class DynamoTurns:
         try:
             await self._table.transact(writes)
         except TransactionRefusedError as refused:
-            _behind(refused, len(money))
+            behind(refused, len(money))
             raise TurnLostError from None
         return billed
 
@@ -302,14 +300,6 @@ class DynamoTurns:
                 for item in event_items(turn, ending.events, self._retention)
             ),
         ]
-
-
-def bill_writes(bill: Bill | None) -> list[Write]:
-    """What the end of an attempt changes in usage and budgets."""
-    if bill is None:
-        return []
-    charges = [write for charge in bill.charges for write in usage_writes(charge)]
-    return [*charges, *(settlement_writes(bill.settlement) if bill.settlement else ())]
 
 
 def _now() -> float:
@@ -370,16 +360,6 @@ def _free(item: Item | None, turn: Turn) -> Session:
     if session.turn_id is not None and session.turn_id != turn.turn_id:
         raise SessionOccupiedError(session.turn_id)
     return session
-
-
-def _behind(refused: TransactionRefusedError, bill: int) -> TransactionRefusedError:
-    """The refusal of what comes behind the bill; raises where it is the bill that was refused."""
-    failed = frozenset(n - bill for n in refused.failed if n >= bill)
-    if not failed:
-        raise HoldsExpiredError from None
-    return TransactionRefusedError(
-        failed, {n - bill: item for n, item in refused.items.items() if n >= bill}
-    )
 
 
 def _next_place(refused: TransactionRefusedError, turn: Turn) -> int:

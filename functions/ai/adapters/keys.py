@@ -4,6 +4,7 @@
 | ----------- | ----------------- | --------------- | ------------ | --------- | -------------- |
 | session     | SESSION#<id>      | SESSION         | PROJECT#<id> | USER#<id> | <created>#<id> |
 | message     | SESSION#<id>      | MESSAGE#<place> |              |           |                |
+| its summary | SESSION#<id>      | SUMMARY         |              |           |                |
 | turn        | TURN#<id>         | TURN            |              |           |                |
 | its events  | TURN#<id>         | EVENT#<last>    |              |           |                |
 | idempotency | IDEMPOTENCY#<key> | IDEMPOTENCY     |              |           |                |
@@ -54,6 +55,11 @@ def message_range(after: int, up_to: int | None) -> tuple[str, str]:
     """The first and the last key of the messages above `after`, up to `up_to`."""
     first = min(after + 1, _LAST_PLACE)
     return message_sk(first), message_sk(_LAST_PLACE if up_to is None else up_to)
+
+
+def summary_key(session_id: str) -> Key:
+    """What tells of a session's oldest messages."""
+    return {"pk": session_pk(session_id), "sk": "SUMMARY"}
 
 
 def turn_pk(turn_id: str) -> str:

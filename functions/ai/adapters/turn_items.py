@@ -16,6 +16,7 @@ from functions.ai.domain.turns import (
     Job,
     Numbered,
     RestartEvent,
+    SummaryDue,
     TextEvent,
     Turn,
 )
@@ -26,6 +27,9 @@ _MAX_EVENTS_BYTES = 200_000
 """Of the events in one item, which has 400 KB at most."""
 
 _RESTART = "restart"
+
+SUMMARY_DUE = "due"
+"""Value of `summary`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,7 @@ def turn_item(turn: Turn, retention: Retention) -> Item:
         "failure": to_json(asdict(turn.failure)) if turn.failure else None,
         "expires_at": int(turn.updated_at.timestamp()) + retention.turns,
         **(_job(turn.job) if turn.job else {}),
+        **(_due(turn.summary) if turn.summary else {}),
     }
 
 
@@ -99,6 +104,11 @@ def turn_from(item: Mapping[str, Any]) -> Turn:
         job=Job(item["priority"], item["request_id"], item["traceparent"])
         if "priority" in item
         else None,
+        summary=SummaryDue(
+            item["summary_up_to"], item["summary_request_id"], item["summary_traceparent"]
+        )
+        if "summary" in item
+        else None,
     )
 
 
@@ -131,6 +141,16 @@ def _job(job: Job) -> Item:
         "priority": job.priority,
         "request_id": job.request_id,
         "traceparent": job.traceparent,
+    }
+
+
+def _due(summary: SummaryDue) -> Item:
+    """By `summary`, which no other turn has, the stream's filter knows what is due."""
+    return {
+        "summary": SUMMARY_DUE,
+        "summary_up_to": summary.up_to,
+        "summary_request_id": summary.request_id,
+        "summary_traceparent": summary.traceparent,
     }
 
 

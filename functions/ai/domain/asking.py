@@ -6,30 +6,27 @@ import asyncio
 import itertools
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from typing import Protocol
 
-from functions.ai.domain.billing import Billing, Call
+from functions.ai.domain.billing import Billing, Call, Errand
 from functions.ai.domain.budgets import Reservation
 from functions.ai.domain.catalogue import Model
-from functions.ai.domain.context import fit
 from functions.ai.domain.errors import (
     AnswerTooLargeError,
     ProviderTimeoutError,
     TurnCancelledError,
 )
-from functions.ai.domain.image_loader import ImageLoader, bounded, shown
+from functions.ai.domain.image_loader import ImageLoader
 from functions.ai.domain.inference import Completion, Prompt, Said
-from functions.ai.domain.journal import Journal
-from functions.ai.domain.models import Message
 from functions.ai.domain.ports import ContentStore, ModelProvider
-from functions.ai.domain.prompts import to_prompt
 from functions.ai.domain.retries import FIRST_CONTENT_SECONDS, may_fail_over, retry_pause
 from functions.ai.domain.router import Router
 from functions.ai.domain.routing import Needs, Random
 from functions.ai.domain.tool_data import call_to_wire
-from functions.ai.domain.turns import RestartEvent, Turn
+from functions.ai.domain.turns import RestartEvent
 from servicekit.clock import Clock
 from servicekit.errors import AppError, InternalError
 
@@ -44,17 +41,33 @@ _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
-    """A turn that is ready to call its model. One that `returns` is queued again after an error
-    that may pass, and nothing is left of what was said. Where it is `restartable`, whoever listens
-    can be told that the answer begins anew.
+class Asked:
+    """A prompt, and the sequence of the last message that it neither holds nor tells of, if any."""
+
+    prompt: Prompt
+    untold: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and of which model first. `prompt` makes the prompt for a model, or raises
+    `ContextTooLongError`. What is `restartable` may be answered anew after it was begun.
     """
 
-    turn: Turn
+    errand: Errand
     model: Model
-    history: Sequence[Message]
-    returns: bool = False
+    prompt: Callable[[Model], Asked]
     restartable: bool = True
+
+
+class Listener(Protocol):
+    """Who is told while a model answers."""
+
+    def say(self, said: Said) -> None:
+        """The model said something."""
+
+    def restart(self, event: RestartEvent) -> None:
+        """What was said no longer counts."""
 
 
 @dataclass(slots=True)
@@ -62,7 +75,7 @@ class Answer:
     """What came of the question so far.
 
     `begun` is whether its model has answered anything, `kept` how many of the texts were delivered
-    (None for all); `calls` are those that a provider bills.
+    (None for all); `calls` are those that a provider bills, `untold` is of its prompt (`Asked`).
     """
 
     model: Model
@@ -74,6 +87,7 @@ class Answer:
     reservation: Reservation | None = None
     calls: list[Call] = field(default_factory=list)
     begun: bool = False
+    untold: int | None = None
 
     def begin(self, model: Model) -> None:
         """That model answers from the beginning."""
@@ -119,7 +133,7 @@ class Answer:
 
 
 class Asker:
-    """Asks models on behalf of turns: the one that was asked for, and those that stand in for it.
+    """Asks models: the one that was asked for, and those that stand in for it.
 
     Before the first content another model's answer takes the place of a failure in silence. After
     it the answer begins anew, for whoever can be told so; for others it ends as it is.
@@ -145,11 +159,11 @@ class Asker:
         """Whether breaking off the answer would save nothing."""
         return self._providers[answer.model.provider.name].drains
 
-    async def ask(self, work: Work, answer: Answer, journal: Journal) -> None:
+    async def ask(self, question: Question, answer: Answer, listener: Listener) -> None:
         """Fills the answer; whatever goes wrong becomes its error."""
         try:
             async with asyncio.timeout(MAX_ANSWER_SECONDS):
-                await self._ask(work, answer, journal)
+                await self._ask(question, answer, listener)
         except AppError as error:
             answer.error = answer.error or error
         except TimeoutError:
@@ -160,27 +174,27 @@ class Asker:
             _logger.exception("asking failed")
             answer.error = answer.error or InternalError()
 
-    async def _ask(self, work: Work, answer: Answer, journal: Journal) -> None:
+    async def _ask(self, question: Question, answer: Answer, listener: Listener) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FIRST_CONTENT_SECONDS
-        prompt = _prompt(work, work.model)
+        asked = question.prompt(question.model)
         candidates = self._router.candidates(
-            work.model, work.turn.project_id, needs=Needs.of(prompt)
+            question.model, question.errand.project_id, needs=Needs.of(asked.prompt)
         )
         images = ImageLoader(self._content)
         failure: AppError = InternalError()
         async with aclosing(candidates) as models:
             async for model in models:
                 if answer.calls:
-                    journal.restart(RestartEvent(model.provider.name, model.name))
+                    listener.restart(RestartEvent(model.provider.name, model.name))
                 answer.begin(model)
                 try:
                     # The first one is nearly always the one that was asked for.
-                    fitted = prompt if model is work.model else None
-                    await self._ask_model(work, answer, journal, images, deadline, fitted)
+                    known = asked if model is question.model else None
+                    await self._ask_model(question, answer, listener, images, deadline, known)
                 except AppError as error:
                     late = not answer.begun and loop.time() >= deadline
-                    if late or not may_fail_over(error) or not self._may_restart(work, answer):
+                    if late or not may_fail_over(error) or not self._may_restart(question, answer):
                         raise
                     failure = error
                 else:
@@ -188,24 +202,26 @@ class Asker:
         raise failure
 
     @staticmethod
-    def _may_restart(work: Work, answer: Answer) -> bool:
-        return answer.error is None and (work.restartable or not answer.begun)
+    def _may_restart(question: Question, answer: Answer) -> bool:
+        return answer.error is None and (question.restartable or not answer.begun)
 
     async def _ask_model(
         self,
-        work: Work,
+        question: Question,
         answer: Answer,
-        journal: Journal,
+        listener: Listener,
         images: ImageLoader,
         deadline: float,
-        fitted: Prompt | None,
+        known: Asked | None,
     ) -> None:
-        """Asks one model, again after failures that pass; `fitted` is its prompt, if known."""
+        """Asks one model, again after failures that pass; its prompt may be `known`."""
         loop = asyncio.get_running_loop()
-        prompt = await images.loaded(await self._reserved(work, answer, fitted))
+        asked = known or question.prompt(answer.model)
+        answer.untold = asked.untold
+        prompt = await images.loaded(await self._reserved(question, answer, asked.prompt))
         for attempt in itertools.count(1):
             try:
-                await self._listen(prompt, answer, journal, deadline)
+                await self._listen(prompt, answer, listener, deadline)
             except AppError as error:
                 pause = None
                 if not answer.begun:
@@ -222,15 +238,18 @@ class Asker:
             else:
                 return
 
-    async def _reserved(self, work: Work, answer: Answer, fitted: Prompt | None) -> Prompt:
-        prompt = fitted or _prompt(work, answer.model)
+    async def _reserved(self, question: Question, answer: Answer, prompt: Prompt) -> Prompt:
         answer.reservation, prompt = await self._billing.reserve(
-            work.turn, answer.model, prompt, earlier=answer.reservation, calls=answer.calls
+            question.errand,
+            answer.model,
+            prompt,
+            earlier=answer.reservation,
+            calls=answer.calls,
         )
         return prompt
 
     async def _listen(
-        self, prompt: Prompt, answer: Answer, journal: Journal, deadline: float
+        self, prompt: Prompt, answer: Answer, listener: Listener, deadline: float
     ) -> None:
         model = answer.model
         call = Call(model, prompt, self._clock())
@@ -250,26 +269,12 @@ class Asker:
                     call.said += sum(map(len, event))
                     answer.add(event)
                     if answer.kept is None:
-                        journal.say(event)
+                        listener.say(event)
         except TimeoutError:
             if not patience.expired():
                 raise
             seconds = f"{FIRST_CONTENT_SECONDS:g}"
             raise ProviderTimeoutError(f"No model answered within {seconds} s.") from None
-
-
-def _prompt(work: Work, model: Model) -> Prompt:
-    """The question with as much of what came before as the model has room for.
-
-    Raises `ContextTooLongError`.
-    """
-    question = work.history[-1].draft
-    prompt = replace(
-        shown(to_prompt(model.name, work.history), model),
-        tools=question.tools,
-        max_output_tokens=question.max_output_tokens,
-    )
-    return bounded(fit(prompt, model.context_window, question.max_output_tokens).prompt)
 
 
 def cancelled(answer: Answer) -> bool:

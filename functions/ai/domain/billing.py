@@ -1,4 +1,4 @@
-"""What a turn may cost before its model is called, and what it did cost afterwards."""
+"""What an errand may cost before its model is called, and what it did cost afterwards."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
+from typing import Protocol
 
 from functions.ai.domain.budget_guard import BudgetGuard
 from functions.ai.domain.budgets import Reservation, Spender
@@ -13,11 +14,41 @@ from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.estimate import estimate, estimated_usage, output_limit
 from functions.ai.domain.inference import Prompt, Usage
 from functions.ai.domain.pricing import from_pico, usd
-from functions.ai.domain.turns import Bill, Turn
+from functions.ai.domain.turns import Bill
 from functions.ai.domain.usage import Charge, charge
 
 MAX_CALLS = 100
 """Of an attempt: each has a reservation of its own, and the next attempt's begin behind them."""
+
+
+class Errand(Protocol):
+    """What models are called for: a turn's attempt, say. Calls are charged to its project and its
+    user, under `turn_id` and `attempt`, which no other errand has both of.
+    """
+
+    @property
+    def turn_id(self) -> str:
+        """The turn's; of another errand an id of its own."""
+
+    @property
+    def attempt(self) -> int:
+        """Counts from 1."""
+
+    @property
+    def session_id(self) -> str:
+        """Whose conversation it is about."""
+
+    @property
+    def project_id(self) -> int:
+        """Who pays."""
+
+    @property
+    def user_id(self) -> int:
+        """Who pays, too."""
+
+    @property
+    def updated_at(self) -> datetime:
+        """When it began: the estimate is of the prices of then."""
 
 
 @dataclass(slots=True)
@@ -43,7 +74,7 @@ class Billing:
 
     async def reserve(
         self,
-        turn: Turn,
+        errand: Errand,
         model: Model,
         prompt: Prompt,
         *,
@@ -55,14 +86,14 @@ class Billing:
         It takes the place of an `earlier` reservation, and holds what the `calls` of that cost too.
         Raises `BudgetExhaustedError`, `PriceUnknownError`, `StoreUnavailableError`.
         """
-        number = turn.attempt * MAX_CALLS
+        number = errand.attempt * MAX_CALLS
         if earlier is not None:
             await self._guard.release(earlier)
             number = earlier.spender.attempt + 1
-        spender = Spender(turn.turn_id, number, turn.project_id, turn.user_id)
-        most = estimate(model, prompt, turn.updated_at)
+        spender = Spender(errand.turn_id, number, errand.project_id, errand.user_id)
+        most = estimate(model, prompt, errand.updated_at)
         if most is not None:
-            charges = [self._charge(turn, 1, call, None) for call in calls]
+            charges = [self._charge(errand, 1, call, None) for call in calls]
             most += sum((charge.dollars or Decimal() for charge in charges), Decimal())
         reservation = await self._guard.reserve(spender, most)
         if reservation.holds:
@@ -75,14 +106,14 @@ class Billing:
 
     async def bill(
         self,
-        turn: Turn,
+        errand: Errand,
         reservation: Reservation | None,
         calls: Sequence[Call],
         delivered: int | None,
     ) -> Bill:
         """What the calls cost, and what changes in the budgets."""
         charges = [
-            self._charge(turn, number, call, delivered)
+            self._charge(errand, number, call, delivered)
             for number, call in enumerate(calls, start=1)
         ]
         known = [charge.cost for charge in charges if charge.cost is not None]
@@ -104,17 +135,17 @@ class Billing:
             settlement=settlement,
         )
 
-    def _charge(self, turn: Turn, number: int, call: Call, delivered: int | None) -> Charge:
+    def _charge(self, errand: Errand, number: int, call: Call, delivered: int | None) -> Charge:
         return charge(
             self._catalogue,
             call.model,
             call.usage or estimated_usage(call.prompt, call.said),
-            turn_id=turn.turn_id,
-            attempt=turn.attempt,
+            turn_id=errand.turn_id,
+            attempt=errand.attempt,
             call=number,
-            session_id=turn.session_id,
-            project_id=turn.project_id,
-            user_id=turn.user_id,
+            session_id=errand.session_id,
+            project_id=errand.project_id,
+            user_id=errand.user_id,
             at=call.at,
             delivered=delivered,
             estimated=call.usage is None,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 
-from functions.ai.domain.asking import Work
 from functions.ai.domain.audit import Action
 from functions.ai.domain.channel import Channel, Listening
 from functions.ai.domain.runner import TurnRunner
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import ChatCommand, TurnStarter
+from functions.ai.domain.work import Work
 from servicekit.idempotency import Claim, Idempotency, Reference, Request
 
 DRAIN_SECONDS = 10

@@ -11,7 +11,7 @@ from functions.ai.domain.catalogue import Catalogue
 from functions.ai.domain.chat import ChatService
 from functions.ai.domain.export import UserExport
 from functions.ai.domain.job_dispatcher import JobDispatcher
-from functions.ai.domain.job_ports import JobChange
+from functions.ai.domain.job_ports import Change
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.ports import ProviderStates, SessionStore
@@ -60,7 +60,7 @@ class Worker:
 
 @dataclass(frozen=True, slots=True)
 class Dispatch:
-    """What the table's stream needs; `read` finds changes of jobs among its records."""
+    """What the table's stream needs; `read` finds among its records what is to be done."""
 
-    read: Callable[[Sequence[Mapping[str, Any]]], Sequence[JobChange]]
+    read: Callable[[Sequence[Mapping[str, Any]]], Sequence[Change]]
     service: JobDispatcher

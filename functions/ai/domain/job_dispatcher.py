@@ -4,43 +4,66 @@ from __future__ import annotations
 
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
+from typing import NamedTuple
 
-from functions.ai.domain.job_ports import JobChange, JobEvents, JobMessage, JobQueues
-from functions.ai.domain.turns import Job, Priority
+from functions.ai.domain.job_ports import (
+    Change,
+    JobChange,
+    JobEvents,
+    JobMessage,
+    JobQueues,
+    SummaryWanted,
+)
+from functions.ai.domain.turns import Priority
 
 _REMEMBERED = 10_000
 
 
 class JobDispatcher:
-    """Handles changes of jobs. What fails makes the stream give the whole batch again."""
+    """Handles changes of jobs, and summaries that are due. What fails makes the stream give the
+    whole batch again.
+    """
 
     def __init__(self, queues: JobQueues, events: JobEvents) -> None:
         self._queues = queues
         self._events = events
         # A second message of a job does no harm; but where events cannot be told for hours, each
         # repetition of a batch would send one.
-        self._sent: OrderedDict[str, None] = OrderedDict()
+        self._sent: OrderedDict[JobMessage, None] = OrderedDict()
 
-    async def dispatch(self, changes: Sequence[JobChange]) -> None:
-        """Sends messages of new jobs, then tells of all changes.
+    async def dispatch(self, changes: Sequence[Change]) -> None:
+        """Sends messages of new jobs and of summaries, then tells of all changes of jobs.
 
         Raises `QueueUnavailableError` and `EventsUnavailableError`.
         """
         waiting: dict[Priority, list[JobMessage]] = defaultdict(list)
-        for change in changes:
-            turn, job = change.turn, change.turn.job
-            if change.before is None and job and turn.turn_id not in self._sent:
-                waiting[job.priority].append(_message(turn.turn_id, job))
+        for asked in filter(None, map(_asked, changes)):
+            if asked.message not in self._sent:
+                waiting[asked.priority].append(asked.message)
         for priority, messages in waiting.items():
             await self._queues.send(priority, messages)
             self._remember(messages)
-        await self._events.publish(changes)
+        await self._events.publish([c for c in changes if isinstance(c, JobChange)])
 
     def _remember(self, messages: Sequence[JobMessage]) -> None:
-        self._sent.update(dict.fromkeys(message.turn_id for message in messages))
+        self._sent.update(dict.fromkeys(messages))
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
 
 
-def _message(turn_id: str, job: Job) -> JobMessage:
-    return JobMessage(turn_id, job.request_id, job.traceparent)
+class _Asked(NamedTuple):
+    priority: Priority
+    message: JobMessage
+
+
+def _asked(change: Change) -> _Asked | None:
+    """What the change has a worker do."""
+    if isinstance(change, SummaryWanted):
+        due = change.due
+        message = JobMessage(change.turn_id, due.request_id, due.traceparent, "summary")
+        return _Asked("normal", message)
+    job = change.turn.job
+    if change.before is not None or job is None:
+        return None
+    message = JobMessage(change.turn.turn_id, job.request_id, job.traceparent)
+    return _Asked(job.priority, message)

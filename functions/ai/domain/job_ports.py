@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
-from functions.ai.domain.turns import Priority, Turn, TurnStatus
+from functions.ai.domain.turns import Priority, SummaryDue, Turn, TurnStatus
 
 
 @dataclass(frozen=True, slots=True)
 class JobMessage:
-    """What waits in a queue: whose turn it is, and the request that it belongs to."""
+    """What waits in a queue: whose turn it is, and the request that it belongs to. What is to be
+    done is the turn, or the summary that it left to be made.
+    """
 
     turn_id: str
     request_id: str | None = None
     traceparent: str | None = None
+    task: Literal["turn", "summary"] = "turn"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +36,17 @@ class JobChange:
 
     before: TurnStatus | None
     turn: Turn
+
+
+@dataclass(frozen=True, slots=True)
+class SummaryWanted:
+    """A turn that was stored with a summary to be made."""
+
+    turn_id: str
+    due: SummaryDue
+
+
+Change = JobChange | SummaryWanted
 
 
 class JobQueues(Protocol):

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 
-from functions.ai.domain.asking import Work
 from functions.ai.domain.channel import Channel
 from functions.ai.domain.errors import (
     QueueUnavailableError,
@@ -21,9 +20,11 @@ from functions.ai.domain.errors import (
 from functions.ai.domain.job_ports import Deliveries, Delivery, JobMessage
 from functions.ai.domain.ports import TurnStore
 from functions.ai.domain.runner import PASSING, TurnRunner
+from functions.ai.domain.summariser import Summariser, SummaryUnfinishedError
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import TurnStarter
 from functions.ai.domain.turns import LEASE_SECONDS, Outcome, Turn
+from functions.ai.domain.work import Work
 from servicekit.clock import Clock
 from servicekit.errors import AppError
 
@@ -55,6 +56,7 @@ class JobWorker:
         starter: TurnStarter,
         turns: TurnService,
         runner: TurnRunner,
+        summariser: Summariser,
         deliveries: Deliveries,
         clock: Clock,
         max_receives: int,
@@ -65,6 +67,7 @@ class JobWorker:
         self._starter = starter
         self._turns = turns
         self._runner = runner
+        self._summariser = summariser
         self._deliveries = deliveries
         self._clock = clock
         self._max_receives = max_receives
@@ -75,6 +78,9 @@ class JobWorker:
         store: then `put_back` says when the message comes again.
         """
         turn = await self._store.get(message.turn_id)
+        if message.task == "summary":
+            await self._summarise(turn, delivery)
+            return
         if turn is None or _is_over(turn):
             _logger.info("no job to do", extra={"turn_id": message.turn_id})
             return
@@ -89,6 +95,24 @@ class JobWorker:
     async def put_back(self, delivery: Delivery) -> None:
         """Has a message come again that could not be worked on."""
         await self._hide(delivery, self._pause(delivery.receives, None))
+
+    async def _summarise(self, turn: Turn | None, delivery: Delivery) -> None:
+        if turn is None or turn.summary is None:
+            return
+        try:
+            async with self._hidden(delivery):
+                await self._summariser.summarise(turn, turn.summary)
+        except SummaryUnfinishedError as unfinished:
+            pause = self._pause(delivery.receives, None)
+            if delivery.receives >= self._max_receives - 1:
+                # Whoever has the session may have crashed: the last time comes after its lease.
+                pause += unfinished.seconds
+            await self._hide(delivery, pause)
+        except PASSING as error:
+            await self._hide(delivery, self._pause(delivery.receives, error))
+        else:
+            return
+        raise JobUnfinishedError
 
     async def _see_through(self, turn: Turn, *, last: bool) -> Outcome | None:
         """How the attempt ended; None where there was none to make."""

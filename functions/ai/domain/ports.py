@@ -58,7 +58,8 @@ class SessionStore(Protocol):
         """
 
     async def delete(self, session_id: str) -> None:
-        """Makes the session invisible at once, then removes its turns, its messages, then itself.
+        """Makes the session invisible at once, then removes its turns, its messages, its summary,
+        then itself.
 
         Not atomic: after a crash the session is invisible, and a repetition removes the rest.
         Raises `SessionNotFoundError` when nothing is left to remove.

@@ -28,9 +28,13 @@ class Placed:
     sequence: int
 
 
-def to_prompt(model: str, history: Sequence[Message]) -> Prompt:
-    """System texts apart; utterances that alternate, beginning with the user's. See `arrange`."""
-    return Prompt(model, system_texts(history), tuple(said.utterance for said in arrange(history)))
+def to_prompt(model: str, history: Sequence[Message], after: int = 0) -> Prompt:
+    """System texts apart; utterances that alternate, beginning with the user's. See `arrange`.
+
+    Of what was said only what comes behind the sequence `after`, of the system texts all.
+    """
+    said = arrange([message for message in history if message.sequence > after])
+    return Prompt(model, system_texts(history), tuple(placed.utterance for placed in said))
 
 
 def system_texts(history: Iterable[Message]) -> tuple[str, ...]:

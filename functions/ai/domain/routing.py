@@ -35,13 +35,34 @@ class Target:
 
 
 @dataclass(frozen=True, slots=True)
+class Summarising:
+    """That a session's oldest messages are summarised: by `model`, or by the session's own."""
+
+    model: Target | None = None
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any] | None) -> Summarising | None:
+        """The inverse of `data`; None of None."""
+        if data is None:
+            return None
+        model = data.get("model")
+        return cls(Target(model["provider"], model["model"]) if model else None)
+
+    def data(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {"model": _unweighed(self.model) if self.model else None}
+
+
+@dataclass(frozen=True, slots=True)
 class Policy:
     """`default` are equals, of which a new session gets one by weight; where there are none, it
     gets the deployment's default model. `fallbacks` come after a model that fails, in their order.
+    Without `summaries` none are made, and none that were made are used.
     """
 
     default: tuple[Target, ...] = ()
     fallbacks: tuple[Target, ...] = ()
+    summaries: Summarising | None = None
 
     @classmethod
     def from_data(cls, data: Mapping[str, Any]) -> Policy:
@@ -49,13 +70,16 @@ class Policy:
         return cls(
             tuple(Target(**target) for target in data["default"]),
             tuple(Target(**target) for target in data["fallbacks"]),
+            # Policies of earlier days do not say.
+            Summarising.from_data(data.get("summaries")),
         )
 
     def data(self) -> dict[str, Any]:
         """As JSON has it; weights of fallbacks mean nothing, and are not told."""
         return {
             "default": [asdict(target) for target in self.default],
-            "fallbacks": [{"provider": t.provider, "model": t.model} for t in self.fallbacks],
+            "fallbacks": [_unweighed(target) for target in self.fallbacks],
+            "summaries": self.summaries.data() if self.summaries else None,
         }
 
     def after(self, asked: Target, random: Random) -> list[Target]:
@@ -123,6 +147,8 @@ def check(policy: Policy, catalogue: Catalogue) -> None:
         for field, targets in (("default", policy.default), ("fallbacks", policy.fallbacks))
         for problem in _problems(field, targets, catalogue)
     ]
+    if policy.summaries and policy.summaries.model:
+        problems += _unknown("summaries.model", policy.summaries.model, catalogue)
     if problems:
         raise UnknownTargetsError(problems)
 
@@ -143,7 +169,15 @@ def _problems(
         if target.name in seen:
             yield f"{field}.{place}", "The list has this target already."
         seen.add(target.name)
-        try:
-            catalogue.find(target.provider, target.model)
-        except AppError as error:
-            yield f"{field}.{place}", f"{error.title}. {error.detail}"
+        yield from _unknown(f"{field}.{place}", target, catalogue)
+
+
+def _unknown(field: str, target: Target, catalogue: Catalogue) -> Iterable[tuple[str, str]]:
+    try:
+        catalogue.find(target.provider, target.model)
+    except AppError as error:
+        yield field, f"{error.title}. {error.detail}"
+
+
+def _unweighed(target: Target) -> dict[str, str]:
+    return {"provider": target.provider, "model": target.model}

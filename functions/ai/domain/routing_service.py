@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue
-from functions.ai.domain.routing import Policy, StoredPolicy, UnknownTargetsError, check
+from functions.ai.domain.routing import Policy, StoredPolicy, Target, UnknownTargetsError, check
 from functions.ai.domain.routing_errors import RoutingNotFoundError
 from functions.ai.domain.routing_ports import PolicyStore
+from servicekit.audit import JsonObject
 from servicekit.clock import Clock
 from servicekit.errors import InvalidRequestError
 
@@ -50,11 +53,9 @@ class RoutingService:
         except UnknownTargetsError as unknown:
             errors = [{"field": field, "message": text} for field, text in unknown.problems]
             raise InvalidRequestError(errors=errors) from None
-        facts = {
-            name: [f"{target['provider']}:{target['model']}" for target in targets]
-            for name, targets in policy.data().items()
-        }
-        await self._operations.allow(Action.SET_ROUTING, Subject.routing(project_id), facts)
+        await self._operations.allow(
+            Action.SET_ROUTING, Subject.routing(project_id), _facts(policy)
+        )
         now = self._clock()
         return await self._store.save_policy(StoredPolicy(project_id, policy, now, now))
 
@@ -71,3 +72,18 @@ class RoutingService:
             subject = Subject.routing(project_id)
             raise await self._operations.deny(action, subject, RoutingNotFoundError())
         return stored
+
+
+def _facts(policy: Policy) -> JsonObject:
+    """The models that the policy names; a summarising model of none is the session's."""
+    facts: dict[str, Any] = {
+        "default": [_spelt(target) for target in policy.default],
+        "fallbacks": [_spelt(target) for target in policy.fallbacks],
+    }
+    if summaries := policy.summaries:
+        facts["summaries"] = _spelt(summaries.model) if summaries.model else "session"
+    return facts
+
+
+def _spelt(target: Target) -> str:
+    return f"{target.provider}:{target.model}"

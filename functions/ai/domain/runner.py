@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
-from functions.ai.domain.asking import Answer, Asker, Work, cancelled
+from functions.ai.domain.asking import Answer, Asker, cancelled
 from functions.ai.domain.billing import Billing
 from functions.ai.domain.channel import Channel
 from functions.ai.domain.errors import (
@@ -33,10 +33,13 @@ from functions.ai.domain.turns import (
     EndStatus,
     Failure,
     Outcome,
+    SummaryDue,
     Turn,
     lease_from,
 )
+from functions.ai.domain.work import Work
 from servicekit.clock import Clock
+from servicekit.context import current_context
 from servicekit.errors import AppError, InternalError, StoreUnavailableError
 
 WATCH_SECONDS = 0.5
@@ -91,7 +94,7 @@ class TurnRunner:
     async def _see_through(self, work: Work, channel: Channel) -> Outcome:
         journal = Journal(self._store, work.turn, channel)
         answer = Answer(work.model)
-        asking = asyncio.create_task(self._asker.ask(work, answer, journal))
+        asking = asyncio.create_task(self._asker.ask(work.question, answer, journal))
         try:
             async with self._watched(work.turn, asking, answer) as given_up:
                 await asyncio.wait({asking, given_up}, return_when=asyncio.FIRST_COMPLETED)
@@ -179,6 +182,7 @@ class TurnRunner:
                 stop=answer.completion.stop if answer.completion else None,
                 events=events,
                 bill=bill,
+                summary=_summary_due(answer),
             )
             turn, message = await self._store.conclude(work.turn, ending)
         except HoldsExpiredError:
@@ -230,6 +234,16 @@ def _extras(answer: Answer) -> dict[str, Any]:
         "opaque": completion.opaque,
         "stop": completion.stop,
     }
+
+
+def _summary_due(answer: Answer) -> SummaryDue | None:
+    """Only behind a whole answer: another attempt's prompt will leave out as much."""
+    if answer.error is not None or answer.untold is None:
+        return None
+    context = current_context()
+    if context is None:
+        return SummaryDue(answer.untold)
+    return SummaryDue(answer.untold, context.request_id, context.trace.traceparent)
 
 
 def _status(answer: Answer) -> EndStatus:

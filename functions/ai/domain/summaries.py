@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
 
 from functions.ai.domain.context import Fitted
-from functions.ai.domain.inference import Prompt
 from functions.ai.domain.models import Message
-from functions.ai.domain.prompts import arrange, system_texts
+from functions.ai.domain.prompts import arrange
 
 _HEADING = "Summary of the conversation before this message:"
 
@@ -23,6 +23,7 @@ class Summary:
 
     text: str
     up_to: int
+    created_at: datetime
 
     @property
     def preface(self) -> str:
@@ -30,27 +31,32 @@ class Summary:
         return f"{_HEADING}\n{self.text}"
 
 
-def to_prompt_after(model: str, history: Sequence[Message], summary: Summary | None) -> Prompt:
-    """The prompt of what the summary does not tell; `context.fit` puts its preface before it."""
-    said = tuple(placed.utterance for placed in arrange(_after(history, summary)))
-    return Prompt(model, system_texts(history), said)
-
-
-def next_to_summarise(
-    history: Sequence[Message], summary: Summary | None, fitted: Fitted
-) -> list[Message]:
-    """The messages that the prompt of `to_prompt_after` lost when it was fitted, oldest first.
-
-    The next summary tells of them and of the summary of now; its `up_to` is the sequence of the
-    last one.
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The summary that a turn's prompt begins with, if any, and whether one is `wanted` of what the
+    prompt leaves out.
     """
-    after = _after(history, summary)
-    if not fitted.start:
-        return []
-    first_kept = arrange(after)[fitted.start].sequence
-    return [m for m in after if m.sequence < first_kept and m.draft.role != "system"]
+
+    wanted: bool = False
+    summary: Summary | None = None
 
 
-def _after(history: Sequence[Message], summary: Summary | None) -> list[Message]:
+NO_RECALL = Recall()
+
+
+def untold(history: Sequence[Message], summary: Summary | None, fitted: Fitted) -> int | None:
+    """The sequence of the last message that is neither in the fitted prompt nor told of by the
+    summary that the prompt begins behind; None where there is none.
+    """
     up_to = summary.up_to if summary else 0
-    return [message for message in history if message.sequence > up_to]
+    after = [message for message in history if message.sequence > up_to]
+    said = arrange(after)
+    if not said or not (fitted.start or _gap(history, after, up_to)):
+        return None
+    return said[fitted.start].sequence - 1
+
+
+def _gap(history: Sequence[Message], after: Sequence[Message], up_to: int) -> bool:
+    """Whether messages are missing that were not read."""
+    read = {up_to, *(message.sequence for message in history)}
+    return any(message.sequence - 1 not in read for message in after)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, replace
 
-from functions.ai.domain.asking import Work
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue, Model
 from functions.ai.domain.errors import (
@@ -21,11 +21,14 @@ from functions.ai.domain.images import CallersImage
 from functions.ai.domain.inference import Tool
 from functions.ai.domain.models import Draft, Message, Session, ToolData
 from functions.ai.domain.ports import SessionStore, Settlement, TurnStore
+from functions.ai.domain.recollection import Recollection
 from functions.ai.domain.router import Router
 from functions.ai.domain.routing import Needs
 from functions.ai.domain.sessions import SessionService, not_active
+from functions.ai.domain.summaries import Recall
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turns import Job, Turn, lease_from
+from functions.ai.domain.work import Work
 from servicekit.clock import Clock
 from servicekit.idempotency import Claim, ClaimUpdate, Reference
 from servicekit.ids import new_uuid7
@@ -75,6 +78,7 @@ class TurnStarter:
         turns: TurnService,
         catalogue: Catalogue,
         router: Router,
+        recollection: Recollection,
         clock: Clock,
         operations: Operations,
     ) -> None:
@@ -83,6 +87,7 @@ class TurnStarter:
         self._turns = turns
         self._catalogue = catalogue
         self._router = router
+        self._recollection = recollection
         self._clock = clock
         self._operations = operations
 
@@ -106,10 +111,10 @@ class TurnStarter:
         draft = await self._question(command)
         history = self._history(session, model)
         # Most of what the model is sent is there already: it is read while the record is written.
-        await self._operations.allow_with(
+        recall = await self._operations.allow_with(
             action,
             Subject.session(session),
-            history.read(session.next_sequence - 1),
+            self._read(history, session, session.next_sequence - 1),
             model.facts,
         )
         draft = await self._illustrated(draft, command, session)
@@ -117,7 +122,7 @@ class TurnStarter:
         session, turn, message = await self._begin(session, draft, turn, claim)
         await history.read(message.sequence - 1)
         history.add(message)
-        return Work(turn, model, history.messages, restartable=command.restartable)
+        return Work(turn, model, history.messages, recall, restartable=command.restartable)
 
     async def again(self, command: ChatCommand, reference: Reference) -> Work | Turn:
         """The turn of an earlier request: to be followed, or where it failed to be run again."""
@@ -147,7 +152,7 @@ class TurnStarter:
         if session is None:
             raise SessionNotFoundError
         history = self._history(session, model)
-        await history.read(turn.question)
+        recall = await self._read(history, session, turn.question)
         now = self._clock()
         lease = lease_from(now)
         if turn.status == "queued":
@@ -156,7 +161,7 @@ class TurnStarter:
             ended = replace(turn, last_event=last_event)
             taken = ended.again(now, status="running", lease_expires_at=lease)
         await self._stores.turns.retry(turn, taken)
-        return Work(taken, model, history.messages)
+        return Work(taken, model, history.messages, recall)
 
     async def permitted(
         self, command: ChatCommand, session_id: str, action: Action, *, even_ended: bool = False
@@ -241,10 +246,10 @@ class TurnStarter:
     async def _retry(self, command: ChatCommand, session: Session, turn: Turn) -> Work | Turn:
         model = self._model(command, session)
         history = self._history(session, model)
-        await self._operations.allow_with(
+        recall = await self._operations.allow_with(
             Action.CHAT,
             Subject.session(session),
-            history.read(turn.question),
+            self._read(history, session, turn.question),
             model.facts,
         )
         now = self._clock()
@@ -262,7 +267,7 @@ class TurnStarter:
         except TurnLostError:
             # Another request with this key was faster: there is one attempt, and it is followed.
             return await self._turns.reload(turn)
-        return Work(again, model, history.messages, restartable=command.restartable)
+        return Work(again, model, history.messages, recall, restartable=command.restartable)
 
     async def _new_model(self, command: ChatCommand) -> Model:
         if command.provider is None and command.model is None:
@@ -277,6 +282,13 @@ class TurnStarter:
 
     def _history(self, session: Session, model: Model) -> History:
         return History(self._stores.sessions, session, model.context_window)
+
+    async def _read(self, history: History, session: Session, up_to: int) -> Recall:
+        """Reads the history up to a sequence, and what tells of what came before it."""
+        _, recall = await asyncio.gather(
+            history.read(up_to), self._recollection.of(session, before=up_to)
+        )
+        return recall
 
     async def _question(self, command: ChatCommand) -> Draft:
         return await self._sessions.draft(

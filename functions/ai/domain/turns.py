@@ -60,6 +60,17 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class SummaryDue:
+    """What a completed turn's prompt left out: messages up to the sequence `up_to`, of which no
+    summary told. Request and trace are the turn's.
+    """
+
+    up_to: int
+    request_id: str | None = None
+    traceparent: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Turn:
     """The state of a turn.
 
@@ -69,7 +80,7 @@ class Turn:
     `last_event` the last one of an ended turn. `usage`
     is what was billed, None where nobody said or it is not known yet; `delivered_tokens` are those
     of the answer that was kept, where a cancellation made them fewer. Without `job` somebody waits
-    for it who began it.
+    for it who began it. `summary` is what it leaves to be done by a worker.
     """
 
     turn_id: str
@@ -97,6 +108,7 @@ class Turn:
     stop: Stop | None = None
     failure: Failure | None = None
     job: Job | None = None
+    summary: SummaryDue | None = None
 
     @property
     def ended(self) -> bool:
@@ -131,6 +143,7 @@ class Turn:
             "cost": None,
             "stop": None,
             "failure": None,
+            "summary": None,
         }
         return replace(self, **(changes | fields))
 
@@ -148,6 +161,7 @@ class Turn:
             message_id=message.draft.number if message else None,
             stop=ending.stop,
             failure=ending.failure,
+            summary=ending.summary,
         )
         return ended.billed(ending.bill) if ending.bill else ended
 
@@ -217,7 +231,8 @@ class Ending:
 
     `draft` is the answer, or as much of it as there is; `events` are those that are not stored
     yet. Without `bill` that is still to come. `first_event` and `model` (its provider's name and
-    its own) are given where the answer began anew, or was another model's.
+    its own) are given where the answer began anew, or was another model's. With a `summary` whoever
+    reads the table's stream has one made.
     """
 
     status: EndStatus
@@ -230,6 +245,7 @@ class Ending:
     stop: Stop | None = None
     events: Sequence[Numbered] = ()
     bill: Bill | None = field(default_factory=Bill)
+    summary: SummaryDue | None = None
 
 
 Signal = Literal["go", "cancel", "lost"]

@@ -13,6 +13,7 @@ from contracts.operation import NDJSON_MEDIA_TYPE
 from functions.ai.domain.dependencies import Stream
 from functions.ai.domain.export import ExportEnd, ExportItem
 from functions.ai.domain.models import Message, Session
+from functions.ai.domain.summaries import Summary
 from functions.ai.routes import money_wire, wire
 from servicekit.clock import utc_now
 from servicekit.errors import InvalidRequestError
@@ -63,8 +64,13 @@ def _line(item: ExportItem, session_id: str, bucket: str) -> contract.ExportLine
             return contract.ExportLine(
                 type="message", session_id=session_id, message=wire.message(item, bucket)
             )
-        case ExportEnd(sessions, messages, usage):
-            counts = contract.ExportCounts(sessions=sessions, messages=messages, usage=usage)
+        case Summary():
+            summary = contract.ExportSummary(text=item.text, created_at=item.created_at)
+            return contract.ExportLine(type="summary", session_id=session_id, summary=summary)
+        case ExportEnd(sessions, messages, summaries, usage):
+            counts = contract.ExportCounts(
+                sessions=sessions, messages=messages, summaries=summaries, usage=usage
+            )
             return contract.ExportLine(type="end", counts=counts)
         case _:
             return contract.ExportLine(type="usage", usage=money_wire.aggregate(item))

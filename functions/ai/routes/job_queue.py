@@ -50,4 +50,10 @@ def delivery_from(record: Mapping[str, Any]) -> Delivery:
 def message_from(record: Mapping[str, Any]) -> JobMessage:
     """The job's message. Raises `ValueError`, `TypeError` or `KeyError` on any other."""
     body = json.loads(record["body"])
-    return JobMessage(str(body["turn_id"]), body.get("request_id"), body.get("traceparent"))
+    return JobMessage(
+        str(body["turn_id"]),
+        body.get("request_id"),
+        body.get("traceparent"),
+        # A message of earlier days does not say.
+        "summary" if body.get("task") == "summary" else "turn",
+    )

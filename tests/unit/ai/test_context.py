@@ -2,6 +2,7 @@
 
 import random
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import pytest
@@ -20,7 +21,7 @@ from functions.ai.domain.inference import (
 )
 from functions.ai.domain.models import Message
 from functions.ai.domain.prompts import to_prompt
-from functions.ai.domain.summaries import Summary, next_to_summarise, to_prompt_after
+from functions.ai.domain.summaries import Summary, untold
 from functions.ai.domain.tokens import (
     BYTES_PER_TOKEN,
     IMAGE_TOKENS,
@@ -31,6 +32,7 @@ from functions.ai.domain.tokens import (
 from tests.fakes.messages import call, message, results
 from tests.fakes.prompts import said
 
+NOW = datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 WORDS = ("tea ", "Größe ", "чай ", "お茶", "🍵", "{42}")
 
 
@@ -205,18 +207,62 @@ def test_a_summary_takes_the_place_of_what_it_tells() -> None:
         told.append(message(2 * number, "user", f"{number} " + "x" * 90))
         told.append(message(2 * number + 1, "assistant", "y" * 90))
     told.append(message(82, "user", "And?"))
-    fitted = fit(to_prompt_after("m", told, None), 2_000, 100)
-    lost = next_to_summarise(told, None, fitted)
-    assert [m.sequence for m in lost] == list(range(2, 2 + fitted.left_out))
-    summary = Summary("They counted.", lost[-1].sequence)
-    prompt = to_prompt_after("m", told, summary)
+    fitted = fit(to_prompt("m", told), 2_000, 100)
+    lost = untold(told, None, fitted)
+    assert lost == 1 + fitted.left_out
+    summary = Summary("They counted.", lost, NOW)
+    prompt = to_prompt("m", told, summary.up_to)
     again = fit(prompt, 2_000, 100, summary.preface)
-    assert next_to_summarise(told, summary, again) == []
+    assert untold(told, summary, again) is None
     assert again.prompt.system == ("Be brief",)
     first = again.prompt.utterances[0]
     assert first.parts == (Text(summary.preface), *fitted.prompt.utterances[0].parts)
     assert again.prompt.utterances[1:] == fitted.prompt.utterances[1:]
     assert size(again.prompt) <= 1_900
+
+
+def test_with_summaries_the_cut_moves_as_seldom_as_without() -> None:
+    random_ = random.Random(3)
+    told: list[Message] = []
+    summary, made, begins = None, 0, []
+    for turn in range(400):
+        told.append(message(len(told) + 1, "user", f"{turn} " + "x" * 90))
+        up_to = summary.up_to if summary else 0
+        preface = summary.preface if summary else None
+        fitted = fit(to_prompt("m", told, up_to), 4_000, 100, preface)
+        # What a summary does not tell of is in the prompt, but for the turn that has one made.
+        begins.append(fitted.start)
+        if left_out := untold(told, summary, fitted):
+            assert left_out > up_to
+            summary = Summary("s" * random_.randint(200, 900), left_out, NOW)
+            made += 1
+        told.append(message(len(told) + 1, "assistant", "y" * 90))
+    assert sum(map(bool, begins)) == made
+    # One each turn would be more than 300.
+    assert 10 < made < 120
+
+
+def test_nothing_is_untold_of_a_prompt_that_holds_all() -> None:
+    # Neither a system text, an assistant who begins nor a blank is left out of any prompt.
+    told = [
+        message(1, "system", "Be brief"),
+        message(2, "assistant", "Welcome"),
+        message(3, "user", " "),
+        message(4, "user", "Hi"),
+    ]
+    assert untold(told, None, fit(to_prompt("m", told), 2_000, 100)) is None
+    assert untold([], None, fit(to_prompt("m", []), 2_000, 100)) is None
+
+
+def test_what_was_not_read_is_untold_until_a_summary_tells_of_it() -> None:
+    newest = [message(501, "assistant", "Yes"), message(502, "user", "And?")]
+    told = [message(1, "system", "Be brief"), *newest]
+    fitted = fit(to_prompt("m", told), 2_000, 100)
+    assert untold(told, None, fitted) == 501
+    for up_to, left in ((499, 501), (500, None), (501, None)):
+        summary = Summary("They talked.", up_to, NOW)
+        fitted = fit(to_prompt("m", told, up_to), 2_000, 100, summary.preface)
+        assert untold(told, summary, fitted) == left
 
 
 def test_a_summary_takes_room() -> None:

@@ -29,7 +29,7 @@ async def test_an_export_has_all_of_one_user_and_nobody_elses():
     for line in lines[1:3]:
         assert line["session_id"] == lines[0]["session"]["session_id"]
     assert lines[-2]["usage"]["calls"] == 2
-    assert lines[-1]["counts"] == {"sessions": 2, "messages": 4, "usage": 1}
+    assert lines[-1]["counts"] == {"sessions": 2, "messages": 4, "summaries": 0, "usage": 1}
     (recorded,) = [e for e in service.memory.outbox.events if e["action"] == "ai.user.export"]
     assert (recorded["resource"], recorded["user_id"]) == ("ai/users/3", 3)
 

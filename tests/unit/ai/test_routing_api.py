@@ -7,7 +7,7 @@ from pydantic import ValidationError
 
 from contracts.ai import routing
 from functions.ai.domain.audit import Action
-from functions.ai.domain.routing import UnknownTargetsError
+from functions.ai.domain.routing import Policy, Summarising, Target, UnknownTargetsError
 from functions.ai.settings import StreamSettings
 from servicekit.audit import AuditUnavailableError
 from servicekit.settings import SettingsError
@@ -52,6 +52,7 @@ async def test_the_deployments_policy_is_shown_and_cannot_be_set():
     assert shown.json() == {
         "scope": "default",
         **POLICY,
+        "summaries": None,
         "created_at": None,
         "updated_at": None,
     }
@@ -83,6 +84,8 @@ async def test_a_scope_that_is_none_is_refused(service, method, scope):
         ({"default": [NOVA | {"weight": True}], "fallbacks": []}, "default.0.weight"),
         ({"default": [], "fallbacks": [{"provider": "openai"}]}, "fallbacks.0.model"),
         ({"default": [], "fallbacks": [GPT] * 11}, "fallbacks"),
+        ({"default": [], "fallbacks": [], "summaries": True}, "summaries"),
+        ({"default": [], "fallbacks": [], "summaries": {"model": "m"}}, "summaries.model"),
     ],
 )
 async def test_a_policy_that_breaks_the_contract_is_refused(service, body, field):
@@ -98,6 +101,7 @@ async def test_targets_that_cannot_be_called_are_listed(service):
     body = {
         "default": [NOVA, {"provider": "openai", "model": "gpt-0"}, NOVA],
         "fallbacks": [{"provider": "nobody", "model": "x"}],
+        "summaries": {"model": {"provider": "openai", "model": "gpt-0"}},
     }
     answer = await service.call("PUT", PATH, body)
     assert answer.status_code == 422
@@ -107,10 +111,34 @@ async def test_targets_that_cannot_be_called_are_listed(service):
         "default.1",
         "default.2",
         "fallbacks.0",
+        "summaries.model",
     ]
     assert "gpt-4.1" in problem["errors"][0]["message"]
     assert "openai" in problem["errors"][2]["message"]
     assert service.memory.routing.kept == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "told", "recorded"),
+    [
+        (None, None, None),
+        ({}, {"model": None}, "session"),
+        ({"model": LLAMA}, {"model": LLAMA}, "bedrock:llama3.2"),
+    ],
+)
+async def test_a_policy_may_want_summaries(service, given, told, recorded):
+    answer = await service.call("PUT", PATH, POLICY | {"summaries": given})
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["summaries"] == told
+    assert (await service.call("GET", PATH)).json()["summaries"] == told
+    assert service.memory.outbox.events[0]["metadata"].get("summaries") == recorded
+
+
+def test_a_policy_of_earlier_days_wants_none():
+    assert Policy.from_data({"default": [], "fallbacks": []}) == Policy()
+    for summaries in (Summarising(), Summarising(Target("bedrock", "llama3.2"))):
+        policy = Policy(summaries=summaries)
+        assert Policy.from_data(json.loads(json.dumps(policy.data()))) == policy
 
 
 async def test_everything_is_recorded_before_it_is_done(service):
