@@ -1,12 +1,12 @@
 """Each provider through the deployed cloud: its real SDK against the provider server."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.conftest import chat_request, eventually, problem
 
+pytestmark = pytest.mark.usefixtures("keys")
 PROVIDERS = {
     "openai": "gpt-5.4-mini",
     "anthropic": "claude-haiku-4-5",
@@ -22,18 +22,6 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def keys(cloud) -> Iterator[None]:
-    """As `make up` puts them there from .env."""
-    secrets = cloud.client("secretsmanager")
-    names = [f"santaclaude/local/providers/{name}" for name in ("openai", "anthropic", "gemini")]
-    for name in names:
-        secrets.create_secret(Name=name, SecretString=f"key-of-{name.rpartition('/')[2]}")
-    yield
-    for name in names:
-        secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
 
 
 def asked(session: dict, provider: str, message: str, **fields) -> dict:
