@@ -1,10 +1,13 @@
 """Chunks reach the client as the model makes them."""
 
 import json
+import socket
 import threading
 import time
 
-from tests.e2e.conftest import chat_request
+import httpx
+
+from tests.e2e.conftest import chat_request, eventually
 
 
 def data(line: str) -> dict:
@@ -52,6 +55,26 @@ def test_a_turn_goes_on_when_its_client_leaves(ai, session, cloud):
         time.sleep(0.1)
     assert messages[-1]["role"] == "assistant"
     assert messages[-1]["content"]
+
+
+def test_a_reader_that_stops_reading_holds_nothing_up(ai, session, cloud):
+    """Nor does it miss anything: the rest waits for it."""
+    body = chat_request(session, "Much [[chunks=8000]]")
+    small = httpx.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)])
+    with (
+        httpx.Client(base_url=cloud.ai, timeout=60, transport=small) as slow,
+        slow.stream("POST", "/api/v1/chat/stream", json=body) as response,
+    ):
+        lines = (line for line in response.iter_lines() if line.startswith("data: {"))
+        first = data(next(lines))
+        turn_id = response.headers["x-turn-id"]
+        eventually(lambda: ai.get(f"/api/v1/turns/{turn_id}").json()["status"] == "completed")
+        chunks = [first, *map(data, lines)]
+    assert chunks[-1]["finished"]
+    assert "error" not in chunks[-1]
+    stored = ai.get(f"/api/v1/sessions/{session['session_id']}").json()["messages"][-1]
+    assert stored["content"] == "".join(chunk["chunk"] for chunk in chunks)
+    assert stored["content"].endswith("Chunk 8000 of 8000.")
 
 
 def test_streams_do_not_wait_for_each_other(ai, session, cloud):
