@@ -172,6 +172,8 @@ def test_what_one_process_learned_of_a_model_spares_the_next(
 ):
     standing_in = ("gemini", "gemini-2.5-pro")
     person = routed(failing, standing_in)
+    # Whoever is to profit has started by then: a circuit is open for half a minute.
+    profits(ai, {**person, **target(standing_in), "message": "Good morning"})
     before = cloud.asked(failing[1])
     message = f"Hi [[at={failing[1]} fail=overloaded]]"
     for _ in range(FAILURES):
