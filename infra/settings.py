@@ -182,6 +182,16 @@ def _routing(value: Any) -> str | None:
         raise InvalidSettingError(f"-c routing=...: {found}") from None
 
 
+def _flag(name: str, value: Any) -> bool:
+    """From cdk.json a boolean, from the command line its text."""
+    found = {None: False, "": False, "true": True, "false": False}.get(
+        str(value).lower() if value is not None else None
+    )
+    if found is None:
+        raise InvalidSettingError(f"-c {name}={value}: it is true or false")
+    return found
+
+
 def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) + ": " if location else ""
 
@@ -189,10 +199,11 @@ def _place(location: tuple[int | str, ...]) -> str:
 def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
     [-c additional_models=...] [-c openai_url=...] [-c anthropic_url=...] [-c gemini_url=...]
-    [-c openai_compatible_url=...] [-c routing=JSON] [-c endpoint=http://127.0.0.1:4566]`.
+    [-c openai_compatible_url=...] [-c routing=JSON] [-c snap_start=true]
+    [-c endpoint=http://127.0.0.1:4566]`.
 
-    Raises InvalidSettingError for an environment that does not exist, for a policy that is none,
-    and for an endpoint outside the local one.
+    Raises InvalidSettingError for an environment that does not exist, for a policy or a flag that
+    is none, and for an endpoint outside the local one.
     """
     environment = context("env") or "dev"
     if environment not in _ENVIRONMENTS:
@@ -212,6 +223,7 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
         default_model=context("default_model") or settings.default_model,
         additional_models=_names(context("additional_models") or ""),
         routing=_routing(context("routing")) or settings.routing,
+        snap_start=_flag("snap_start", context("snap_start")),
         endpoint=endpoint,
         **urls,
     )

@@ -75,7 +75,7 @@ class Templates:
 
 
 @functools.cache
-def synthesize(environment: str) -> Templates:
+def synthesize(environment: str, **context: str) -> Templates:
     """Templates as `cdk synth` makes them, with neither credentials nor a network to reach.
 
     cdk-nag runs; CDK's own template validation and the building of bundles do not.
@@ -94,6 +94,7 @@ def synthesize(environment: str) -> Templates:
                 "CDK_CONTEXT_JSON": json.dumps(
                     {
                         **json.loads((ROOT / "cdk.json").read_text())["context"],
+                        **context,
                         "env": environment,
                         "aws:cdk:bundling-stacks": [],
                     }

@@ -14,6 +14,9 @@ from infra.security import Reason, acknowledge
 
 _RUNTIME = lambda_.Runtime.PYTHON_3_13
 _ARCHITECTURE = lambda_.Architecture.ARM_64
+# Lambda takes no snapshot of a function with more:
+# https://docs.aws.amazon.com/lambda/latest/dg/snapstart.html
+_SNAPSHOT_DISK_MB = 512
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,6 +73,7 @@ class PythonFunction(Construct):
             arn = web_adapter.layer_arn(Stack.of(self).region)
             all_layers.append(lambda_.LayerVersion.from_layer_version_arn(self, "WebAdapter", arn))
             variables |= web_adapter.environment()
+        snapshot = defaults.snap_start and disk_mb <= _SNAPSHOT_DISK_MB
         self.function = lambda_.Function(
             self,
             "Function",
@@ -87,7 +91,7 @@ class PythonFunction(Construct):
             tracing=lambda_.Tracing.ACTIVE,
             logging_format=lambda_.LoggingFormat.JSON,
             log_group=log_group,
-            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if defaults.snap_start else None,
+            snap_start=lambda_.SnapStartConf.ON_PUBLISHED_VERSIONS if snapshot else None,
         )
         self.alias = lambda_.Alias(
             self, "Live", alias_name="live", version=self.function.current_version

@@ -28,6 +28,7 @@ from tests.fakes.provider_server import ProviderServer
 ACCOUNT = "000000000000"
 REGION = "us-east-1"
 SERVICES = ("PROJECTFLOW", "AI", "BROWSER", "AUDIT", "MESSAGING")
+KEYED = ("openai", "anthropic", "gemini")
 
 
 def free_ports(count: int) -> list[int]:
@@ -99,6 +100,14 @@ class LocalCloud:
         result = self.command("up")
         assert result.returncode == 0, result.stdout + result.stderr
 
+    def model_server(self, provider: str) -> BedrockServer | ProviderServer:
+        """What stands for the provider."""
+        return self.bedrock if provider == "bedrock" else self.providers
+
+    def asked(self, model: str) -> int:
+        """How often the providers beside Bedrock were asked for an answer of the model."""
+        return sum(call.body.get("model") == model for call in self.providers.calls)
+
     def down(self) -> None:
         result = self.command("down")
         assert result.returncode == 0, result.stdout + result.stderr
@@ -137,6 +146,21 @@ def cloud() -> Iterator[LocalCloud]:
         finally:
             running.command("down")
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def secret_name(provider: str) -> str:
+    return f"santaclaude/local/providers/{provider}"
+
+
+@pytest.fixture(scope="module")
+def keys(cloud) -> Iterator[None]:
+    """As `make up` puts them there from .env."""
+    secrets = cloud.client("secretsmanager")
+    for provider in KEYED:
+        secrets.create_secret(Name=secret_name(provider), SecretString=f"key-of-{provider}")
+    yield
+    for provider in KEYED:
+        secrets.delete_secret(SecretId=secret_name(provider), ForceDeleteWithoutRecovery=True)
 
 
 @pytest.fixture

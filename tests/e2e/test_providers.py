@@ -1,12 +1,13 @@
 """Each provider through the deployed cloud: its real SDK against the provider server."""
 
 import json
-from collections.abc import Iterator
 
 import pytest
 
 from tests.e2e.conftest import chat_request, eventually, problem
+from tests.fakes.pictures import data_url
 
+pytestmark = pytest.mark.usefixtures("keys")
 PROVIDERS = {
     "openai": "gpt-5.4-mini",
     "anthropic": "claude-haiku-4-5",
@@ -22,18 +23,6 @@ TOOL = {
         "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
     },
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def keys(cloud) -> Iterator[None]:
-    """As `make up` puts them there from .env."""
-    secrets = cloud.client("secretsmanager")
-    names = [f"santaclaude/local/providers/{name}" for name in ("openai", "anthropic", "gemini")]
-    for name in names:
-        secrets.create_secret(Name=name, SecretString=f"key-of-{name.rpartition('/')[2]}")
-    yield
-    for name in names:
-        secrets.delete_secret(SecretId=name, ForceDeleteWithoutRecovery=True)
 
 
 def asked(session: dict, provider: str, message: str, **fields) -> dict:
@@ -99,10 +88,30 @@ def test_a_tool_is_called_and_its_result_comes_back(ai, session, provider):
 
 
 @EACH
-@pytest.mark.parametrize(("fault", "status"), [("overloaded", 503), ("auth", 502)])
+@pytest.mark.parametrize(
+    ("fault", "status"), [("overloaded", 503), ("auth", 502), ("too_long", 413)]
+)
 def test_a_failure_is_a_status_before_the_first_byte(ai, session, provider, fault, status):
     body = asked(session, provider, f"Hi [[fail={fault}]]", stream=False)
     problem(ai.post("/api/v1/chat", json=body), status)
+
+
+@EACH
+def test_who_is_throttled_is_told_when_to_come_back(ai, session, provider):
+    body = asked(session, provider, "Hi [[fail=rate_limit retry_after=20]]", stream=False)
+    response = ai.post("/api/v1/chat", json=body)
+    problem(response, 429, "provider_throttled")
+    assert int(response.headers["retry-after"]) >= 20
+
+
+@EACH
+def test_a_picture_is_shown(ai, session, cloud, provider):
+    picture = data_url()
+    body = asked(session, provider, "What? [[text=A dot]]", stream=False, images=[picture])
+    response = ai.post("/api/v1/chat", json=body)
+    assert response.status_code == 200, response.text
+    assert response.json()["message"]["content"] == "A dot"
+    assert picture.partition(",")[2] in json.dumps(cloud.providers.calls[-1].body)
 
 
 def test_a_provider_is_active_while_its_key_is_there(ai, cloud):

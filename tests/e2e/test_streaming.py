@@ -1,10 +1,13 @@
 """Chunks reach the client as the model makes them."""
 
 import json
+import socket
 import threading
 import time
 
-from tests.e2e.conftest import chat_request
+import httpx
+
+from tests.e2e.conftest import chat_request, eventually
 
 
 def data(line: str) -> dict:
@@ -52,6 +55,45 @@ def test_a_turn_goes_on_when_its_client_leaves(ai, session, cloud):
         time.sleep(0.1)
     assert messages[-1]["role"] == "assistant"
     assert messages[-1]["content"]
+
+
+def test_a_reader_that_stops_reading_holds_nothing_up(ai, session, cloud):
+    """Nor does it miss anything: the rest waits for it."""
+    body = chat_request(session, "Much [[chunks=8000]]")
+    small = httpx.HTTPTransport(socket_options=[(socket.SOL_SOCKET, socket.SO_RCVBUF, 32768)])
+    with (
+        httpx.Client(base_url=cloud.ai, timeout=60, transport=small) as slow,
+        slow.stream("POST", "/api/v1/chat/stream", json=body) as response,
+    ):
+        lines = (line for line in response.iter_lines() if line.startswith("data: {"))
+        first = data(next(lines))
+        turn_id = response.headers["x-turn-id"]
+        eventually(lambda: ai.get(f"/api/v1/turns/{turn_id}").json()["status"] == "completed")
+        chunks = [first, *map(data, lines)]
+    assert chunks[-1]["finished"]
+    assert "error" not in chunks[-1]
+    stored = ai.get(f"/api/v1/sessions/{session['session_id']}").json()["messages"][-1]
+    assert stored["content"] == "".join(chunk["chunk"] for chunk in chunks)
+    assert stored["content"].endswith("Chunk 8000 of 8000.")
+
+
+def test_silence_is_told_on_the_way(ai, session, cloud):
+    """Whatever stands between does not take the connection for dead, nor hold the comment back."""
+    body = chat_request(session, "Let me think [[chunks=2 step]]")
+    with ai.stream("POST", "/api/v1/chat/stream", json=body) as response:
+        lines = [line for line in response.iter_lines() if line and _lets_go_on(cloud, line)]
+    at = lines.index(": nothing new")
+    assert [line for line in lines[:at] if line.startswith("data: ")]
+    assert lines[-1] == "data: [DONE]"
+    chunks = [data(line) for line in lines if line.startswith("data: {")]
+    assert "".join(chunk["chunk"] for chunk in chunks) == "Chunk 1 of 2. Chunk 2 of 2."
+
+
+def _lets_go_on(cloud, line: str) -> bool:
+    """The model goes on once the comment has come."""
+    if line.startswith(":"):
+        cloud.bedrock.step()
+    return True
 
 
 def test_streams_do_not_wait_for_each_other(ai, session, cloud):

@@ -89,17 +89,22 @@ class Script:
     usage_never: bool = False
 
 
-def parse(message: str) -> tuple[Script | None, str]:
-    """The message's directives, None if it has none, and the message without them.
+def parse(message: str, model: str = "") -> tuple[Script | None, str]:
+    """The directives of the message for that model, None if it has none for any, and the message
+    without them.
 
     Brackets around anything else are text. Raises `InvalidScriptError`.
     """
     script: Script | None = None
     rest = message
     for match in _DIRECTIVE.finditer(message):
-        if not _is_directive(match.group(1)):
+        content = match.group(1)
+        if not _is_directive(content):
             continue
-        script = _apply(script or Script(), match.group(1))
+        script = script or Script()
+        addressee, content = _addressed(content)
+        if addressee in {None, model}:
+            script = _apply(script, content)
         rest = rest.replace(match.group(0), "", 1)
     return script, " ".join(rest.split())
 
@@ -141,7 +146,14 @@ def tokens(*texts: str) -> int:
 def _is_directive(content: str) -> bool:
     words = content.split()
     name = words[0].partition("=")[0] if words else ""
-    return name in _FLAGS | _COUNTS | _SECONDS | _NAMES | _TEXTS | {"tool"}
+    return name in _FLAGS | _COUNTS | _SECONDS | _NAMES | _TEXTS | {"at", "tool"}
+
+
+def _addressed(content: str) -> tuple[str | None, str]:
+    """The model that alone is to follow a directive (None for all), and what it is to do."""
+    first, _, rest = content.partition(" ")
+    name, _, value = first.partition("=")
+    return (value, rest) if name == "at" else (None, content)
 
 
 def _apply(script: Script, content: str) -> Script:

@@ -45,6 +45,10 @@ class Bedrock:
         )
         self._readers: set[threading.Thread] = set()
 
+    def load(self) -> None:
+        """Imports the SDK and makes the client, which the first answer does otherwise."""
+        self._client.get()
+
     async def stream(self, prompt: Prompt) -> AsyncGenerator[Said | Completion, None]:
         """See `ports.ModelProvider`."""
         if len(self._readers) >= MAX_STREAMS:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 from functions.ai.adapters.anthropic import Anthropic
 from functions.ai.adapters.bedrock import Bedrock
@@ -21,6 +23,13 @@ KEYED = ("openai", "anthropic", "gemini")
 DEFAULT_MAX_TOKENS = 8_192
 """Of an answer of Anthropic's, whose API demands a bound, where the caller set none: every model of
 the catalogue writes as many, and the context keeps as much room."""
+
+_logger = logging.getLogger(__name__)
+
+
+class _Loadable(ModelProvider, Protocol):
+    def load(self) -> None:
+        """Imports the SDK and makes its client, without a connection."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,27 +49,33 @@ def model_providers(
     that each restore begins with.
     """
     keys = ProviderKeys(environment)
-    openai = OpenAI("openai", addresses.openai, keys.of("openai"), patience, OPENAI)
-    anthropic = Anthropic(
-        patience,
-        keys.of("anthropic"),
-        base_url=addresses.anthropic,
-        default_max_tokens=DEFAULT_MAX_TOKENS,
-    )
-    if preload:
-        openai.load()
-        anthropic.load()
-    providers: dict[str, ModelProvider] = {
+    providers: dict[str, _Loadable] = {
         BEDROCK: Bedrock(patience),
-        "openai": openai,
-        "anthropic": anthropic,
+        "openai": OpenAI("openai", addresses.openai, keys.of("openai"), patience, OPENAI),
+        "anthropic": Anthropic(
+            patience,
+            keys.of("anthropic"),
+            base_url=addresses.anthropic,
+            default_max_tokens=DEFAULT_MAX_TOKENS,
+        ),
         "gemini": OpenAI("gemini", addresses.gemini, keys.of("gemini"), patience, GEMINI),
     }
     if addresses.compatible:
         providers[COMPATIBLE_SERVER] = OpenAI(
             COMPATIBLE_SERVER, addresses.compatible, NoKey(), patience, COMPATIBLE
         )
+    if preload:
+        for name, provider in providers.items():
+            _load(name, provider)
     return providers
+
+
+def _load(name: str, provider: _Loadable) -> None:
+    """What cannot be loaded now is tried again by the first call: the others go on without it."""
+    try:
+        provider.load()
+    except Exception:
+        _logger.warning("SDK not loaded", extra={"provider": name}, exc_info=True)
 
 
 def provider_states(environment: str, *, compatible: bool) -> KeyPresence:

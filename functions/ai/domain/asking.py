@@ -124,12 +124,11 @@ class Answer:
         return "".join(self.texts[: self.kept])
 
     def delivered(self) -> int | None:
-        """Tokens of what was delivered, where that is not all of it: its share of the text."""
-        usage = self.completion.usage if self.completion else None
-        if usage is None or self.kept is None:
+        """Tokens of what was delivered of an answer that was cut: its share of the text."""
+        if self.kept is None or not self.calls:
             return None
         whole = sum(map(len, self.texts))
-        return round(usage.output * len(self.text) / whole) if whole else 0
+        return round(self.calls[-1].billed.output * len(self.text) / whole) if whole else 0
 
 
 class Asker:

@@ -64,6 +64,11 @@ class Call:
     usage: Usage | None = None
     said: int = 0
 
+    @property
+    def billed(self) -> Usage:
+        """As its provider told it, else estimated."""
+        return self.usage or estimated_usage(self.prompt, self.said)
+
 
 class Billing:
     """Reserves of the budgets, and bills."""
@@ -111,9 +116,11 @@ class Billing:
         calls: Sequence[Call],
         delivered: int | None,
     ) -> Bill:
-        """What the calls cost, and what changes in the budgets."""
+        """What the calls cost, and what changes in the budgets. `delivered` is of the last one: of
+        the others, whose answers began anew, nothing was.
+        """
         charges = [
-            self._charge(errand, number, call, delivered)
+            self._charge(errand, number, call, delivered if call is calls[-1] else 0)
             for number, call in enumerate(calls, start=1)
         ]
         known = [charge.cost for charge in charges if charge.cost is not None]
@@ -139,7 +146,7 @@ class Billing:
         return charge(
             self._catalogue,
             call.model,
-            call.usage or estimated_usage(call.prompt, call.said),
+            call.billed,
             turn_id=errand.turn_id,
             attempt=errand.attempt,
             call=number,

@@ -13,6 +13,7 @@ Directives stand in double square brackets in the last user message, several in 
     [[tool=weather {"city": "Köln"}]]   call a tool; the arguments leave as they are, JSON or not
     [[input=10 output=5 cache_read=3 cache_write=2]]    tokens used
     [[step]]                    wait for `BedrockServer.step` before each chunk but the first
+    [[at=claude-haiku-4-5 fail=overloaded]]     only that model does so, another as the rest says
 
 Without a directive it answers deterministically, or hands the request on, unchanged, to an
 upstream.

@@ -100,7 +100,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.server_of.calls.append(call)
         messages = call.body["messages"]
         try:
-            script, prompt = parse(last_user_text(messages))
+            script, prompt = parse(last_user_text(messages), call.model)
         except InvalidScriptError as error:
             self._fail("ValidationException", str(error))
             return

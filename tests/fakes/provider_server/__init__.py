@@ -33,6 +33,10 @@ How it goes wrong:
     [[burst]]                   one TCP write for all that is sent
     [[step]]                    wait for `ProviderServer.step` before each chunk but the first
 
+Who is asked:
+
+    [[at=claude-haiku-4-5 fail=overloaded]]     only that model does so, another as the rest says
+
 Without a directive it answers deterministically. A request that the provider would not take is
 refused as the provider does. A dialect is a module with a class of `dialect.Dialect`.
 """

@@ -99,7 +99,7 @@ class _Handler(StreamRequestHandler):
     def _follow(self, dialect: Dialect, call: RecordedCall) -> tuple[Script, Outcome]:
         asked = dialect.asked(call.body)
         try:
-            script, prompt = _script(asked.text)
+            script, prompt = _script(asked)
         except InvalidScriptError as error:
             send_failure(self.connection, dialect, "invalid", str(error), Script())
             return Script(), "refused"
@@ -132,8 +132,8 @@ def _object(body: bytes) -> Mapping[str, Any]:
     return parsed if isinstance(parsed, dict) else {}
 
 
-def _script(text: str) -> tuple[Script, str]:
-    script, prompt = parse(text)
+def _script(asked: Asked) -> tuple[Script, str]:
+    script, prompt = parse(asked.text, asked.model)
     if script is None:
         return Script(), prompt
     # A bare status is no event of a dialect: it cannot come within a stream.

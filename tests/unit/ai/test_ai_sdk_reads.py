@@ -2,11 +2,7 @@
 
 import asyncio
 import json
-import re
-import subprocess
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,9 +12,9 @@ from functions.ai.domain.errors import ProviderUnavailableError, TurnCancelledEr
 from functions.ai.domain.turns import Numbered, Outcome
 from functions.ai.routes.frames_ai_sdk import frames
 from functions.ai.routes.sse import HEARTBEAT
+from tests.fakes.ai_sdk import told_to_the_sdk
 from tests.fakes.turn_streams import METADATA, RESTART, USAGE, WEATHER, numbered, outcome, told
 
-ROOT = Path(__file__).resolve().parents[3]
 FAILURE = {"code": "provider_unavailable", "title": "The provider is not available"}
 CANCELLED = {"code": "turn_cancelled", "title": "The turn was cancelled"}
 STEP = {"type": "step-start"}
@@ -78,24 +74,7 @@ def reading() -> dict[str, Any]:
         "disconnected": {"frames": whole[:2], "cut": True, "resumed": whole},
         "reloaded": {"frames": whole, "turn": "turn-1", "resumed": whole},
     }
-    example = re.search(r"## Vercel AI SDK\n.*?```ts\n(.*?)```", _docs(), re.DOTALL)
-    assert example
-    script = example[1] + (ROOT / "tests/fakes/ai_sdk_reader.ts").read_text()
-    result = subprocess.run(
-        [Path(sys.executable).with_name("node"), "--input-type=module-typescript", "-e", script],
-        cwd=ROOT,
-        input=json.dumps(scenarios),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert result.returncode == 0, result.stderr
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
-
-
-def _docs() -> str:
-    return (ROOT / "docs/ai-service.md").read_text()
+    return told_to_the_sdk(scenarios)
 
 
 EXPECTED = {

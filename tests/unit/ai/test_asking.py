@@ -113,9 +113,10 @@ async def test_after_the_first_content_a_richer_stream_is_told_that_the_answer_b
     # Both are billed: what the first one cost is estimated, for it did not come to tell.
     assert turn["usage_estimated"]
     charges = list(service.memory.money.charges.values())
-    assert [(c.provider, c.call, c.estimated) for c in charges] == [
-        ("bedrock", 1, True),
-        ("anthropic", 2, False),
+    # Of the first one nothing was delivered, of the second one all.
+    assert [(c.provider, c.call, c.estimated, c.delivered) for c in charges] == [
+        ("bedrock", 1, True, 0),
+        ("anthropic", 2, False, None),
     ]
     assert Decimal(turn["cost"]) == sum(c.dollars for c in charges)
     # Whoever comes later hears the answer that counts, as v1 too.

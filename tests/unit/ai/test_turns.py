@@ -286,7 +286,7 @@ async def test_a_cancelled_turn_stops_its_provider_and_keeps_what_was_said(servi
         False,
         True,
     )
-    assert turn["usage"]["output"] == 1
+    assert (turn["usage"]["output"], turn["delivered_tokens"]) == (1, 1)
     again = await service.call("POST", f"/api/v1/turns/{turn_id}/cancel")
     assert again.json() == turn
     # Its key gives the same answer, and asks nobody.

@@ -241,6 +241,13 @@ def test_refuses_directives_it_cannot_follow(connection, directive):
     assert b"Unknown directive" in response.read()
 
 
+def test_directives_for_one_model(connection):
+    script = "Hi [[at=m text=For me]] [[at=other fail=overloaded]]"
+    assert whole(connection, script)["content"][0]["text"] == "For me"
+    script = "Hi [[at=other text=Not for me]]"
+    assert whole(connection, script)["content"][0]["text"] == "Answer 1: Hi"
+
+
 def test_a_body_that_breaks_off(server, connection):
     response = send(connection, body("[[chunks=4 cut_after=2]]"))
     with pytest.raises(http.client.IncompleteRead) as failure:
