@@ -48,6 +48,7 @@ from functions.ai.domain.models import (
 from functions.ai.domain.ports import Settlement
 from servicekit.clock import to_text
 from servicekit.dynamodb import (
+    NEW,
     ConditionFailedError,
     DynamoTable,
     Expression,
@@ -71,7 +72,6 @@ _PATIENCE_OF_ANSWERS_SECONDS = 25.0
 
 _MAX_PAGES_OF_A_LISTING = 20
 _ITEMS_OF_A_FILTERED_PAGE = 100
-NEW = Expression("attribute_not_exists(pk)")
 VISIBLE = "attribute_exists(pk) AND attribute_not_exists(deleted_at)"
 
 

@@ -26,7 +26,7 @@ from typing import Never
 
 from functions.ai.adapters import keys
 from functions.ai.adapters.contention import pause
-from functions.ai.adapters.dynamodb import NEW, VISIBLE
+from functions.ai.adapters.dynamodb import VISIBLE
 from functions.ai.adapters.dynamodb_budgets import settlement_writes
 from functions.ai.adapters.dynamodb_usage import usage_writes
 from functions.ai.adapters.session_items import message_item, place, session_from, session_item
@@ -51,6 +51,7 @@ from functions.ai.domain.ports import Settlement
 from functions.ai.domain.turns import Bill, Ending, Numbered, Signal, Turn
 from servicekit.clock import to_text
 from servicekit.dynamodb import (
+    NEW,
     ConditionFailedError,
     DynamoTable,
     Expression,
