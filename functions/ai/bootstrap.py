@@ -13,6 +13,7 @@ from functions.ai.adapters.dynamodb_breaker import DynamoCircuits
 from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
 from functions.ai.adapters.dynamodb_routing import DynamoPolicies
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
+from functions.ai.adapters.dynamodb_upkeep import DynamoUpkeep
 from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
 from functions.ai.adapters.providers import (
@@ -38,6 +39,7 @@ from functions.ai.domain.image_keeper import ImageKeeper
 from functions.ai.domain.job_ports import Deliveries
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
+from functions.ai.domain.lifetime import Lifetime
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
 from functions.ai.domain.policies import Policies
 from functions.ai.domain.ports import (
@@ -56,12 +58,15 @@ from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import Stores, TurnStarter
 from functions.ai.domain.turns import Priority
+from functions.ai.domain.upkeep_ports import OldSessions
 from functions.ai.domain.usage_service import UsageService
 from functions.ai.settings import (
     ApiSettings,
     AuditSettings,
     DispatchSettings,
+    StorageSettings,
     StreamSettings,
+    UpkeepSettings,
     WorkerSettings,
 )
 from servicekit.audit import AuditTrail, Outbox
@@ -78,6 +83,8 @@ from servicekit.parameters import Parameter
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
+
+    from functions.ai.domain.upkeep import Upkeep
 
 FIRST_IDS_ABOVE = 1_000_000
 """Integer ids of sessions and messages start above it: below lies what older tables hold."""
@@ -109,6 +116,7 @@ class Storage:
     policies: PolicyStore
     circuits: CircuitStore
     content: ContentStore
+    upkeep: OldSessions
     close: Callable[[], None]
 
 
@@ -160,6 +168,25 @@ def audit_from_environment() -> AuditSender:
         AuditSink(Parameter(settings.audit_url_parameter)),
         CloudWatchMetrics(f"Santaclaude/{settings.environment}/{PRODUCER}"),
     )
+
+
+def upkeep_from_environment() -> Upkeep:
+    """The dependencies of the function that runs on a schedule. Raises `SettingsError`."""
+    settings = UpkeepSettings.from_environment()
+    configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+    return build_upkeep(settings, dynamodb_storage(settings))
+
+
+def build_upkeep(settings: UpkeepSettings, storage: Storage, clock: Clock = utc_now) -> Upkeep:
+    """What the schedule runs, over any storage."""
+    # The other functions do without.
+    from functions.ai.domain.session_sweep import SessionSweep  # noqa: PLC0415
+    from functions.ai.domain.upkeep import Upkeep  # noqa: PLC0415
+
+    sessions = SessionSweep(
+        storage.upkeep, storage.sessions, storage.content, _lifetime(settings), clock
+    )
+    return Upkeep(sessions)
 
 
 def build_api(
@@ -242,9 +269,10 @@ def build_worker(
 
 
 def dynamodb_storage(
-    settings: ApiSettings,
+    settings: StorageSettings,
     make: Callable[[], DynamoDBClient] | None = None,
     make_s3: Callable[[], S3Client] | None = None,
+    clock: Clock = utc_now,
 ) -> Storage:
     """The service's table and its bucket; `make` and `make_s3` make their clients."""
     table = DynamoTable(settings.table_name, make)
@@ -256,7 +284,7 @@ def dynamodb_storage(
 
     retention = Retention(settings.turn_retention_days * _DAY_SECONDS, EVENT_RETENTION_SECONDS)
     return Storage(
-        sessions=DynamoSessions(table),
+        sessions=DynamoSessions(table, _lifetime(settings), clock),
         turns=DynamoTurns(table, retention),
         records=DynamoRecords(table),
         counter=DynamoCounter(table, FIRST_IDS_ABOVE),
@@ -266,8 +294,13 @@ def dynamodb_storage(
         policies=DynamoPolicies(table),
         circuits=DynamoCircuits(table),
         content=content,
+        upkeep=DynamoUpkeep(table),
         close=close,
     )
+
+
+def _lifetime(settings: StorageSettings) -> Lifetime:
+    return Lifetime(settings.session_days or None)
 
 
 def _providers(settings: StreamSettings) -> Mapping[str, ModelProvider]:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from functions.ai.bootstrap import Storage
@@ -177,6 +177,20 @@ class MemorySessions:
         if session_id not in self.sessions:
             raise SessionNotFoundError
         self.hidden.add(session_id)
+
+    async def unused_since(self, day: date | None) -> AsyncIterator[Sequence[str]]:
+        self.fail()
+        for session in list(self.sessions.values()):
+            if session.session_id in self.hidden or (day and session.used_on < day):
+                yield [session.session_id]
+
+    async def hide_unused(self, session_id: str, day: date | None) -> Session | None:
+        self.fail()
+        session = self.sessions.get(session_id)
+        if session and (session_id in self.hidden or (day and session.used_on < day)):
+            self.hidden.add(session_id)
+            return session
+        return None
 
     async def delete(self, session_id: str) -> None:
         if self.sessions.pop(session_id, None) is None:
@@ -451,5 +465,6 @@ class Memory:
             policies=self.routing,
             circuits=self.routing,
             content=self.content,
+            upkeep=self.sessions,
             close=lambda: None,
         )

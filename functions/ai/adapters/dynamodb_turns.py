@@ -29,7 +29,7 @@ from functions.ai.adapters.contention import pause
 from functions.ai.adapters.dynamodb import VISIBLE
 from functions.ai.adapters.dynamodb_budgets import settlement_writes
 from functions.ai.adapters.dynamodb_usage import usage_writes
-from functions.ai.adapters.session_items import message_item, place, session_from, session_item
+from functions.ai.adapters.session_items import message_item, place, session_from, session_item, use
 from functions.ai.adapters.turn_items import (
     Retention,
     event_items,
@@ -59,7 +59,6 @@ from servicekit.dynamodb import (
     Put,
     TransactionRefusedError,
     Update,
-    Value,
     Write,
     WriteConflictError,
     claim_write,
@@ -104,7 +103,7 @@ class DynamoTurns:
             )
             asked = replace(turn, question=messages[-1].sequence)
             writes: list[Write] = [
-                Put(session_item(moved), NEW) if new else _take(session, moved),
+                Put(session_item(moved), NEW) if new else _take(session, moved, turn.created_at),
                 *(Put(message_item(message), NEW) for message in messages),
                 Put(turn_item(asked, self._retention), NEW),
             ]
@@ -133,16 +132,13 @@ class DynamoTurns:
 
     async def retry(self, turn: Turn, again: Turn) -> None:
         """See `ports.TurnStore`."""
+        used, values = use(turn.session_id, again.updated_at)
         take = Expression(
             f"{VISIBLE} AND #status = :active"
             " AND (attribute_not_exists(turn_id) OR turn_id = :turn)",
-            update="SET turn_id = :turn, updated_at = :now",
+            update=f"SET turn_id = :turn, {used}",
             names={"#status": "status"},
-            values={
-                ":active": "active",
-                ":turn": turn.turn_id,
-                ":now": to_text(again.updated_at),
-            },
+            values={":active": "active", ":turn": turn.turn_id, **values},
         )
         try:
             await self._table.transact(
@@ -326,21 +322,22 @@ async def _given_way(attempt: int, deadline: float) -> bool:
     return True
 
 
-def _take(session: Session, moved: Session) -> Update:
+def _take(session: Session, moved: Session, at: datetime) -> Update:
     """Takes the session's next places and its one place for a turn, if nobody else did."""
+    used, values = use(session.session_id, at)
     return Update(
         keys.session_key(session.session_id),
         Expression(
             f"{VISIBLE} AND next_sequence = :expected AND #status = :active"
             " AND attribute_not_exists(turn_id)",
-            update="SET next_sequence = :next, updated_at = :now, turn_id = :turn",
+            update=f"SET next_sequence = :next, turn_id = :turn, {used}",
             names={"#status": "status"},
             values={
                 ":expected": session.next_sequence,
                 ":active": "active",
                 ":next": moved.next_sequence,
-                ":now": to_text(moved.updated_at) if moved.updated_at else None,
                 ":turn": moved.turn_id,
+                **values,
             },
         ),
     )
@@ -349,8 +346,9 @@ def _take(session: Session, moved: Session) -> Update:
 def _release(turn: Turn, at: datetime, message: Message | None) -> Update:
     """Lets go of the session, whose next place the answer takes."""
     condition = f"{VISIBLE} AND turn_id = :turn"
-    update = "SET updated_at = :now"
-    values: dict[str, Value] = {":turn": turn.turn_id, ":now": to_text(at)}
+    used, values = use(turn.session_id, at)
+    update = f"SET {used}"
+    values[":turn"] = turn.turn_id
     if message is not None:
         condition += " AND next_sequence = :expected"
         update += ", next_sequence = :next"
