@@ -36,7 +36,7 @@ from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
 from functions.ai.domain.export import UserExport
 from functions.ai.domain.image_keeper import ImageKeeper
-from functions.ai.domain.job_ports import Deliveries
+from functions.ai.domain.job_ports import Deliveries, JobQueues
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.lifetime import Lifetime
@@ -58,12 +58,13 @@ from functions.ai.domain.sessions import AnswerLimits, Numbers, SessionService
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import Stores, TurnStarter
 from functions.ai.domain.turns import Priority
-from functions.ai.domain.upkeep_ports import OldSessions
+from functions.ai.domain.upkeep_ports import UpkeepStore
 from functions.ai.domain.usage_service import UsageService
 from functions.ai.settings import (
     ApiSettings,
     AuditSettings,
     DispatchSettings,
+    QueueSettings,
     StorageSettings,
     StreamSettings,
     UpkeepSettings,
@@ -116,7 +117,7 @@ class Storage:
     policies: PolicyStore
     circuits: CircuitStore
     content: ContentStore
-    upkeep: OldSessions
+    upkeep: UpkeepStore
     close: Callable[[], None]
 
 
@@ -174,19 +175,22 @@ def upkeep_from_environment() -> Upkeep:
     """The dependencies of the function that runs on a schedule. Raises `SettingsError`."""
     settings = UpkeepSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    return build_upkeep(settings, dynamodb_storage(settings))
+    return build_upkeep(settings, dynamodb_storage(settings), sqs_jobs(settings))
 
 
-def build_upkeep(settings: UpkeepSettings, storage: Storage, clock: Clock = utc_now) -> Upkeep:
-    """What the schedule runs, over any storage."""
+def build_upkeep(
+    settings: UpkeepSettings, storage: Storage, queues: JobQueues, clock: Clock = utc_now
+) -> Upkeep:
+    """What the schedule runs, over any storage and queues."""
     # The other functions do without.
+    from functions.ai.domain.job_sweep import JobSweep  # noqa: PLC0415
     from functions.ai.domain.session_sweep import SessionSweep  # noqa: PLC0415
     from functions.ai.domain.upkeep import Upkeep  # noqa: PLC0415
 
     sessions = SessionSweep(
         storage.upkeep, storage.sessions, storage.content, _lifetime(settings), clock
     )
-    return Upkeep(sessions)
+    return Upkeep(JobSweep(storage.upkeep, storage.turns, queues, clock), sessions)
 
 
 def build_api(
@@ -317,7 +321,7 @@ def _providers(settings: StreamSettings) -> Mapping[str, ModelProvider]:
     )
 
 
-def sqs_jobs(settings: WorkerSettings | DispatchSettings) -> SqsJobs:
+def sqs_jobs(settings: QueueSettings) -> SqsJobs:
     """The jobs' queues."""
     urls: dict[Priority, str] = {
         "high": settings.high_queue_url,

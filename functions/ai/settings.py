@@ -80,24 +80,27 @@ class StreamSettings(ApiSettings):
     model_idle_timeout_seconds: float = Field(gt=0)
 
 
-class WorkerSettings(StreamSettings):
-    """Of the function that runs jobs."""
+class QueueSettings(FunctionSettings):
+    """Of every function that knows the jobs' queues."""
 
     high_queue_url: str = Field(min_length=1)
     normal_queue_url: str = Field(min_length=1)
+
+
+class WorkerSettings(StreamSettings, QueueSettings):
+    """Of the function that runs jobs."""
+
     # How often the queues give a message out: after its last time it is a dead letter.
     max_receives: int = Field(ge=2)
 
 
-class DispatchSettings(FunctionSettings):
+class DispatchSettings(QueueSettings):
     """Of the function that brings jobs to their queues, and events to the bus."""
 
-    high_queue_url: str = Field(min_length=1)
-    normal_queue_url: str = Field(min_length=1)
     event_bus: str = Field(min_length=1)
 
 
-class UpkeepSettings(StorageSettings):
+class UpkeepSettings(StorageSettings, QueueSettings):
     """Of the function that looks after what nobody asks for."""
 
 

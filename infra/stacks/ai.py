@@ -145,10 +145,11 @@ class AiStack(EnvironmentStack):
             prefix=prefix,
             service=_SERVICE,
             defaults=defaults,
-            environment=self._storage_environment(),
+            environment={**self._storage_environment(), **jobs.urls},
             permissions=[
-                items("Conversations", self._table, ("Query", "UpdateItem")),
+                items("Conversations", self._table, ("GetItem", "PutItem", "Query", "UpdateItem")),
                 queries("Due", table, "gsi3"),
+                *jobs.sending(settings),
                 self._deletions(),
                 objects("Images", self._content, ("DeleteObject",), _OBJECTS),
                 bucket_itself("ImagesFound", self._content, ("ListBucket",)),

@@ -178,20 +178,6 @@ class MemorySessions:
             raise SessionNotFoundError
         self.hidden.add(session_id)
 
-    async def unused_since(self, day: date | None) -> AsyncIterator[Sequence[str]]:
-        self.fail()
-        for session in list(self.sessions.values()):
-            if session.session_id in self.hidden or (day and session.used_on < day):
-                yield [session.session_id]
-
-    async def hide_unused(self, session_id: str, day: date | None) -> Session | None:
-        self.fail()
-        session = self.sessions.get(session_id)
-        if session and (session_id in self.hidden or (day and session.used_on < day)):
-            self.hidden.add(session_id)
-            return session
-        return None
-
     async def delete(self, session_id: str) -> None:
         if self.sessions.pop(session_id, None) is None:
             raise SessionNotFoundError
@@ -407,6 +393,47 @@ class MemoryTurns:
             raise self.failure
 
 
+class MemoryUpkeep:
+    """`upkeep_ports.UpkeepStore`."""
+
+    def __init__(self, sessions: MemorySessions, turns: MemoryTurns) -> None:
+        self._sessions = sessions
+        self._turns = turns
+        self._since: dict[tuple[str, int], datetime] = {}
+
+    async def unused_since(self, day: date | None) -> AsyncIterator[Sequence[str]]:
+        self._sessions.fail()
+        for session_id in list(self._sessions.sessions):
+            if self._goes(session_id, day):
+                yield [session_id]
+
+    async def hide_unused(self, session_id: str, day: date | None) -> Session | None:
+        self._sessions.fail()
+        if not self._goes(session_id, day):
+            return None
+        self._sessions.hidden.add(session_id)
+        return self._sessions.sessions[session_id]
+
+    def _goes(self, session_id: str, day: date | None) -> bool:
+        session = self._sessions.sessions.get(session_id)
+        if session is None:
+            return False
+        return session_id in self._sessions.hidden or bool(day and session.used_on < day)
+
+    async def queued_before(self, at: datetime) -> AsyncIterator[Sequence[str]]:
+        self._sessions.fail()
+        queued = [t for t in self._turns.turns.values() if t.status == "queued"]
+        late = [t.turn_id for t in queued if self._queued_at(t) < at]
+        if late:
+            yield late
+
+    async def put_off(self, turn: Turn, at: datetime) -> None:
+        self._since[turn.turn_id, turn.attempt] = at
+
+    def _queued_at(self, turn: Turn) -> datetime:
+        return self._since.get((turn.turn_id, turn.attempt), turn.updated_at)
+
+
 @dataclass
 class ScriptedProvider:
     """`ports.ModelProvider` that says what it is told; `None` waits for `go`."""
@@ -465,6 +492,6 @@ class Memory:
             policies=self.routing,
             circuits=self.routing,
             content=self.content,
-            upkeep=self.sessions,
+            upkeep=MemoryUpkeep(self.sessions, self.turns),
             close=lambda: None,
         )

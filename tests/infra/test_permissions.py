@@ -114,7 +114,10 @@ ALLOWED = {
     | FAILURES
     | LOGS
     | TRACES,
-    "ai-upkeep": dynamodb("BatchWriteItem", "DeleteItem", "Query", "UpdateItem")
+    "ai-upkeep": dynamodb(
+        "BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"
+    )
+    | {"sqs:SendMessage", "sqs:SendMessageBatch"}
     | s3("DeleteObject", "ListBucket")
     | LOGS
     | TRACES,

@@ -2,8 +2,11 @@
 
 import pytest
 
+from functions.ai.domain.job_sweep import GIVEN_UP_AFTER, LATE_AFTER
 from functions.ai.settings import MIN_SESSION_DAYS
 from tests.infra.test_functions import functions
+from tests.infra.test_jobs import queues
+from tests.infra.test_permissions import as_list, statements
 
 DAYS = {"local": 30, "dev": 30, "staging": 90, "prod": 0}
 
@@ -25,6 +28,29 @@ def test_it_runs_again_and_again_and_says_so_when_it_does_not(templates):
     )
     assert (alarm["MetricName"], alarm["TreatMissingData"]) == ("Errors", "breaching")
     assert alarm["Dimensions"] == [{"Name": "FunctionName", "Value": function["FunctionName"]}]
+
+
+def test_it_sends_to_the_jobs_queues_alone(templates):
+    sent = [
+        statement["Resource"]["Fn::GetAtt"][0]
+        for name, statement in statements(templates)
+        if name.endswith("-ai-upkeep")
+        and any(action.startswith("sqs:") for action in as_list(statement["Action"]))
+    ]
+    assert set(sent) == {queues(templates)[f"jobs-{p}"][0] for p in ("high", "normal")}
+
+
+def test_no_message_is_dropped_before_its_job_is_sent_again_or_ended(templates):
+    for priority in ("high", "normal"):
+        _, queue = queues(templates)[f"jobs-{priority}"]
+        assert queue["MessageRetentionPeriod"] > (GIVEN_UP_AFTER + LATE_AFTER).total_seconds()
+    (changes,) = (
+        mapping["Properties"]
+        for name, mapping in templates.resources("AWS::Lambda::EventSourceMapping", "ai").items()
+        if name.startswith("JobsChanges")
+    )
+    # Nor does the dispatcher go on with what is sent here.
+    assert changes["MaximumRecordAgeInSeconds"] < LATE_AFTER.total_seconds()
 
 
 def test_the_index_of_what_is_due_changes_with_its_keys_alone(templates):

@@ -13,10 +13,11 @@ from functions.ai.adapters import keys
 from functions.ai.bootstrap import Storage, build_upkeep, dynamodb_storage
 from functions.ai.domain.models import SessionChanges, SessionFilter
 from functions.ai.domain.turns import Ending, Numbered, TextEvent
-from functions.ai.domain.upkeep import UpkeepUnfinishedError
+from functions.ai.domain.upkeep import Upkeep, UpkeepUnfinishedError
 from functions.ai.settings import UpkeepSettings
 from servicekit.settings import SettingsError
-from tests.fakes.ai_app import ENVIRONMENT, SETTINGS, AiService, chat_body
+from tests.fakes.ai_app import SETTINGS, AiService, chat_body
+from tests.fakes.jobs import WORKER_ENVIRONMENT, MemoryQueues
 from tests.fakes.memory import Memory
 from tests.integration.conftest import TABLE
 from tests.integration.test_storage import draft, session
@@ -53,11 +54,13 @@ def dynamodb(make_client, make_s3, clock):
     storage.close()
 
 
-def upkeep(storage: Storage, clock: Clock, days: int = DAYS):
+def upkeep(
+    storage: Storage, clock: Clock, days: int = DAYS, queues: MemoryQueues | None = None
+) -> Upkeep:
     names = {field.upper() for field in UpkeepSettings.model_fields}
-    environment = {n: v for n, v in ENVIRONMENT.items() if n in names}
+    environment = {n: v for n, v in WORKER_ENVIRONMENT.items() if n in names}
     settings = UpkeepSettings.from_environment({**environment, "SESSION_DAYS": str(days)})
-    return build_upkeep(settings, storage, clock)
+    return build_upkeep(settings, storage, queues or MemoryQueues(), clock)
 
 
 async def conversation(storage: Storage, name: str = "s1", messages: int = 3) -> str:

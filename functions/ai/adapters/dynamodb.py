@@ -355,7 +355,7 @@ def _partition(wanted: SessionFilter) -> tuple[str, str]:
 
 
 def _start(index: str, partition: str, position: str) -> Item:
-    session_id = keys.session_of_listing(position)
+    session_id = keys.id_of_listing(position)
     if not session_id:
         raise InvalidCursorError
     return {

@@ -27,6 +27,7 @@ In gsi3 stands what has to be looked after some day; but for the keys it holds `
 | session | USE#<shard> | <last use>#<id>   | by the day alone, so that a write to the index is  |
 |         |             |                   | made once a day and not with each message; `0`     |
 |         |             |                   | for a day where its deletion has begun             |
+| job     | QUEUED      | <since>#<turn>    | as long as its turn waits in a queue               |
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ PROBE: Key = {"pk": "PROBE", "sk": "PROBE"}
 
 _SESSION = "SESSION"
 TURN_SK = "TURN"
+QUEUED_PK = "QUEUED"
 _PLACE_DIGITS = 10
 _LAST_PLACE = 10**_PLACE_DIGITS - 1
 # In the first second of a day all sessions of the world may be used; a partition takes a thousand.
@@ -125,8 +127,15 @@ def before_use(day: date | None) -> str:
     return day.isoformat() if day else "1"
 
 
-def session_of_listing(sk: str) -> str:
-    """The session's id in a key of an index; empty if it is none."""
+def queued_sk(since: str, turn_id: str) -> str:
+    """A waiting job's place in the partition `QUEUED` of gsi3, by the time since when it waits;
+    without an id, below the places of that time.
+    """
+    return f"{since}#{turn_id}"
+
+
+def id_of_listing(sk: str) -> str:
+    """The session's or turn's id in a key of an index; empty if it is none."""
     return sk.partition("#")[2]
 
 

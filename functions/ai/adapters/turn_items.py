@@ -66,6 +66,7 @@ def turn_item(turn: Turn, retention: Retention) -> Item:
         "failure": to_json(asdict(turn.failure)) if turn.failure else None,
         "expires_at": int(turn.updated_at.timestamp()) + retention.turns,
         **(_job(turn.job) if turn.job else {}),
+        **(_queued(turn) if turn.job and turn.status == "queued" else {}),
     }
 
 
@@ -132,6 +133,12 @@ def _job(job: Job) -> Item:
         "request_id": job.request_id,
         "traceparent": job.traceparent,
     }
+
+
+def _queued(turn: Turn) -> Item:
+    """By these whoever looks after jobs finds those that wait too long."""
+    since = to_text(turn.updated_at)
+    return {"gsi3pk": keys.QUEUED_PK, "gsi3sk": keys.queued_sk(since, turn.turn_id)}
 
 
 def _event_item(turn: Turn, last: int, batch: Sequence[Any], retention: Retention) -> Item:

@@ -6,7 +6,7 @@ from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 
 from functions.ai.domain.job_ports import JobChange, JobEvents, JobMessage, JobQueues
-from functions.ai.domain.turns import Job, Priority
+from functions.ai.domain.turns import Priority
 
 _REMEMBERED = 10_000
 
@@ -30,7 +30,7 @@ class JobDispatcher:
         for change in changes:
             turn, job = change.turn, change.turn.job
             if change.before is None and job and turn.turn_id not in self._sent:
-                waiting[job.priority].append(_message(turn.turn_id, job))
+                waiting[job.priority].append(JobMessage.of(turn))
         for priority, messages in waiting.items():
             await self._queues.send(priority, messages)
             self._remember(messages)
@@ -40,7 +40,3 @@ class JobDispatcher:
         self._sent.update(dict.fromkeys(message.turn_id for message in messages))
         while len(self._sent) > _REMEMBERED:
             self._sent.popitem(last=False)
-
-
-def _message(turn_id: str, job: Job) -> JobMessage:
-    return JobMessage(turn_id, job.request_id, job.traceparent)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, Self
 
 from functions.ai.domain.turns import Priority, Turn, TurnStatus
 
@@ -16,6 +16,14 @@ class JobMessage:
     turn_id: str
     request_id: str | None = None
     traceparent: str | None = None
+
+    @classmethod
+    def of(cls, turn: Turn) -> Self:
+        """Of a job's turn."""
+        job = turn.job
+        if job is None:
+            return cls(turn.turn_id)
+        return cls(turn.turn_id, job.request_id, job.traceparent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""Lambda handler of the schedule: sessions whose time is over go."""
+"""Lambda handler of the schedule: late jobs are seen to, and sessions whose time is over go."""
 
 from __future__ import annotations
 
