@@ -40,6 +40,7 @@ from functions.ai.domain.job_ports import Deliveries, JobQueues
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.lifetime import Lifetime
+from functions.ai.domain.lost_attempts import LostAttempts
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
 from functions.ai.domain.policies import Policies
 from functions.ai.domain.ports import (
@@ -339,6 +340,7 @@ class _Parts:
     sessions: SessionService
     turns: TurnService
     starter: TurnStarter
+    billing: Billing
 
     @classmethod
     def of(
@@ -347,8 +349,14 @@ class _Parts:
         catalogue = Catalogue(settings.default_model, settings.additional_model_names)
         sessions = _sessions(settings, storage, catalogue, clock)
         router = _router(settings, storage, catalogue, providers, clock)
+        billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), catalogue)
         turns = TurnService(
-            storage.turns, storage.sessions, sessions, clock, _operations(storage, clock)
+            storage.turns,
+            storage.sessions,
+            sessions,
+            clock,
+            _operations(storage, clock),
+            LostAttempts(storage.sessions, catalogue, billing),
         )
         starter = TurnStarter(
             sessions,
@@ -359,15 +367,14 @@ class _Parts:
             clock,
             _operations(storage, clock),
         )
-        return cls(catalogue, router, sessions, turns, starter)
+        return cls(catalogue, router, sessions, turns, starter, billing)
 
 
 def _runner(
     parts: _Parts, storage: Storage, providers: Mapping[str, ModelProvider], clock: Clock
 ) -> TurnRunner:
-    billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), parts.catalogue)
-    asker = Asker(providers, parts.router, billing, storage.content, clock, _random)
-    return TurnRunner(storage.turns, parts.sessions, asker, billing, clock)
+    asker = Asker(providers, parts.router, parts.billing, storage.content, clock, _random)
+    return TurnRunner(storage.turns, parts.sessions, asker, parts.billing, clock)
 
 
 def _router(

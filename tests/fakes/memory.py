@@ -280,11 +280,12 @@ class MemoryTurns:
         self._fail()
         return self.turns.get(turn_id)
 
-    async def retry(self, turn: Turn, again: Turn) -> None:
+    async def retry(self, turn: Turn, again: Turn, bill: Bill | None = None) -> None:
         self._mine(turn)
         if self.turns[turn.turn_id].lease_expires_at != turn.lease_expires_at:
             raise TurnLostError
         session = self._free(turn.session_id, turn)
+        self._charge(bill)
         self._sessions.sessions[session.session_id] = replace(session, turn_id=turn.turn_id)
         self.turns[turn.turn_id] = again
 

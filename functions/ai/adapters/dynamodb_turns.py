@@ -4,7 +4,7 @@
 | ---------------------- | -------------------------------------------------------------------- |
 | begin a turn           | TransactWriteItems: session (its place taken, if free), question,    |
 |                        | turn, idempotency record                                             |
-| try a turn again       | TransactWriteItems: session (its place taken), turn                  |
+| try a turn again       | TransactWriteItems: session (its place taken), turn, usage, budgets  |
 | a turn                 | GetItem, consistent                                                  |
 | what its owner is told | GetItem; UpdateItem where the lease is renewed                       |
 | add events             | PutItem, four a second at most                                       |
@@ -130,7 +130,7 @@ class DynamoTurns:
         item = await self._table.get(keys.turn_key(turn_id))
         return turn_from(item) if item else None
 
-    async def retry(self, turn: Turn, again: Turn) -> None:
+    async def retry(self, turn: Turn, again: Turn, bill: Bill | None = None) -> None:
         """See `ports.TurnStore`."""
         used, values = use(turn.session_id, again.updated_at)
         take = Expression(
@@ -145,6 +145,7 @@ class DynamoTurns:
                 [
                     Update(keys.session_key(turn.session_id), take),
                     Put(turn_item(again, self._retention), _left(turn)),
+                    *bill_writes(bill),
                 ]
             )
         except TransactionRefusedError as refused:

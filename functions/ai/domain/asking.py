@@ -163,7 +163,7 @@ class Asker:
     async def _ask(self, work: Work, answer: Answer, journal: Journal) -> None:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + FIRST_CONTENT_SECONDS
-        prompt = _prompt(work, work.model)
+        prompt = prompt_for(work, work.model)
         candidates = self._router.candidates(
             work.model, work.turn.project_id, needs=Needs.of(prompt)
         )
@@ -223,7 +223,7 @@ class Asker:
                 return
 
     async def _reserved(self, work: Work, answer: Answer, fitted: Prompt | None) -> Prompt:
-        prompt = fitted or _prompt(work, answer.model)
+        prompt = fitted or prompt_for(work, answer.model)
         answer.reservation, prompt = await self._billing.reserve(
             work.turn, answer.model, prompt, earlier=answer.reservation, calls=answer.calls
         )
@@ -258,7 +258,7 @@ class Asker:
             raise ProviderTimeoutError(f"No model answered within {seconds} s.") from None
 
 
-def _prompt(work: Work, model: Model) -> Prompt:
+def prompt_for(work: Work, model: Model) -> Prompt:
     """The question with as much of what came before as the model has room for.
 
     Raises `ContextTooLongError`.

@@ -113,7 +113,8 @@ class JobWorker:
     async def _resumed(self, turn: Turn) -> Work:
         events = await self._turns.said(turn) if turn.status == "running" else []
         last_event = events[-1].sequence if events else turn.first_event - 1
-        return await self._starter.resume(turn, turn.last_event if turn.ended else last_event)
+        bill = await self._turns.lost(turn, events) if events else None
+        return await self._starter.resume(turn, turn.last_event if turn.ended else last_event, bill)
 
     async def _give_up(self, turn: Turn, error: AppError) -> None:
         if not turn.ended and await self._turns.ended(turn, error) is None:

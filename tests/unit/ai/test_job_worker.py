@@ -320,6 +320,12 @@ async def test_a_killed_workers_job_is_gone_on_with_and_leaves_one_answer(jobs):
     got = events(await jobs.service.call("GET", path, last_event_id="0"))
     assert [e["type"] for e in got] == ["text", "restart", "text", "text", "text", "end"]
     assert [e["sequence"] for e in got] == [1, 2, 3, 4, 5, 6]
+    # What the first one had said is paid for, too, as far as is known.
+    charges = jobs.memory.money.charges
+    assert {key: charge.estimated for key, charge in charges.items()} == {
+        (job_id, 1, 1): True,
+        (job_id, 2, 1): False,
+    }
 
 
 @pytest.mark.anyio
