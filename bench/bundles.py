@@ -56,7 +56,7 @@ class Service:
 AI = Service(
     name="ai",
     locks=("functions/ai/requirements.txt",),
-    entrypoints=("api", "audit", "dispatch", "stream", "worker"),
+    entrypoints=("api", "audit", "dispatch", "stream", "upkeep", "worker"),
     environment={
         **_EVERY_FUNCTION,
         "POWERTOOLS_SERVICE_NAME": "ai-service",
@@ -68,6 +68,7 @@ AI = Service(
         "ROUTING": '{"default": [], "fallbacks": []}',
         "IDEMPOTENCY_WINDOW_SECONDS": "86400",
         "TURN_RETENTION_DAYS": "30",
+        "SESSION_DAYS": "30",
         "OPENAI_COMPATIBLE_URL": "",
         "OPENAI_URL": "http://bench/openai",
         "ANTHROPIC_URL": "http://bench/anthropic",

@@ -39,7 +39,7 @@ def measure() -> Iterator[Figure]:
     """CPU seconds and resident megabytes of the functions, the streaming one by its socket."""
     with tempfile.TemporaryDirectory() as folder:
         started = _Started(AI, Path(folder))
-        for entrypoint in ("api", "worker", "dispatch", "audit"):
+        for entrypoint in ("api", "worker", "dispatch", "audit", "upkeep"):
             yield from _figures(f"ai-{entrypoint}", started.handler(entrypoint), cpu=1.0)
         yield from _figures("ai-stream", started.stream(), cpu=0.7, memory=60.0)
     with tempfile.TemporaryDirectory() as folder:

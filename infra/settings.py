@@ -51,6 +51,10 @@ class DeploySettings:
     # How long turns can be read by their id; their events are kept for a day.
     turn_retention_days: int = 30
 
+    # How long a session lives after the day of its last use, with its messages, turns and images:
+    # 7 days at least, or 0, until somebody deletes it.
+    session_days: int = 0
+
     # How long images can be read that no deletion of a session removes.
     content_retention_days: int = 365
 
@@ -130,6 +134,7 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         native_platform=True,
         bootstrap_roles=False,
         request_details=False,
+        session_days=30,
         # Each is a process of its own.
         high_jobs_at_once=3,
         normal_jobs_at_once=2,
@@ -138,8 +143,10 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         model_actions=("bedrock:ConverseStream",),
         batch_send_action="sqs:SendMessageBatch",
     ),
-    "dev": DeploySettings(environment="dev"),
-    "staging": DeploySettings(environment="staging", log_retention=RetentionDays.ONE_MONTH),
+    "dev": DeploySettings(environment="dev", session_days=30),
+    "staging": DeploySettings(
+        environment="staging", log_retention=RetentionDays.ONE_MONTH, session_days=90
+    ),
     "prod": DeploySettings(
         environment="prod",
         retain_data=True,

@@ -14,6 +14,7 @@ from functions.ai.adapters.dynamodb_budgets import DynamoBudgets
 from functions.ai.adapters.dynamodb_routing import DynamoPolicies
 from functions.ai.adapters.dynamodb_summaries import DynamoSummaries
 from functions.ai.adapters.dynamodb_turns import DynamoTurns
+from functions.ai.adapters.dynamodb_upkeep import DynamoUpkeep
 from functions.ai.adapters.dynamodb_usage import DynamoUsage
 from functions.ai.adapters.patience import Patience
 from functions.ai.adapters.providers import (
@@ -36,9 +37,11 @@ from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
 from functions.ai.domain.export import UserExport
 from functions.ai.domain.image_keeper import ImageKeeper
-from functions.ai.domain.job_ports import Deliveries
+from functions.ai.domain.job_ports import Deliveries, JobQueues
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
+from functions.ai.domain.lifetime import Lifetime
+from functions.ai.domain.lost_attempts import LostAttempts
 from functions.ai.domain.money_ports import BudgetStore, UsageStore
 from functions.ai.domain.policies import Policies
 from functions.ai.domain.ports import (
@@ -60,12 +63,16 @@ from functions.ai.domain.summary_ports import SummaryStore
 from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import Stores, TurnStarter
 from functions.ai.domain.turns import Priority
+from functions.ai.domain.upkeep_ports import UpkeepStore
 from functions.ai.domain.usage_service import UsageService
 from functions.ai.settings import (
     ApiSettings,
     AuditSettings,
     DispatchSettings,
+    QueueSettings,
+    StorageSettings,
     StreamSettings,
+    UpkeepSettings,
     WorkerSettings,
 )
 from servicekit.audit import AuditTrail, Outbox
@@ -82,6 +89,8 @@ from servicekit.parameters import Parameter
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_s3 import S3Client
+
+    from functions.ai.domain.upkeep import Upkeep
 
 FIRST_IDS_ABOVE = 1_000_000
 """Integer ids of sessions and messages start above it: below lies what older tables hold."""
@@ -114,6 +123,7 @@ class Storage:
     policies: PolicyStore
     circuits: CircuitStore
     content: ContentStore
+    upkeep: UpkeepStore
     close: Callable[[], None]
 
 
@@ -165,6 +175,28 @@ def audit_from_environment() -> AuditSender:
         AuditSink(Parameter(settings.audit_url_parameter)),
         CloudWatchMetrics(f"Santaclaude/{settings.environment}/{PRODUCER}"),
     )
+
+
+def upkeep_from_environment() -> Upkeep:
+    """The dependencies of the function that runs on a schedule. Raises `SettingsError`."""
+    settings = UpkeepSettings.from_environment()
+    configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+    return build_upkeep(settings, dynamodb_storage(settings), sqs_jobs(settings))
+
+
+def build_upkeep(
+    settings: UpkeepSettings, storage: Storage, queues: JobQueues, clock: Clock = utc_now
+) -> Upkeep:
+    """What the schedule runs, over any storage and queues."""
+    # The other functions do without.
+    from functions.ai.domain.job_sweep import JobSweep  # noqa: PLC0415
+    from functions.ai.domain.session_sweep import SessionSweep  # noqa: PLC0415
+    from functions.ai.domain.upkeep import Upkeep  # noqa: PLC0415
+
+    sessions = SessionSweep(
+        storage.upkeep, storage.sessions, storage.content, _lifetime(settings), clock
+    )
+    return Upkeep(JobSweep(storage.upkeep, storage.turns, queues, clock), sessions)
 
 
 def build_api(
@@ -241,7 +273,7 @@ def build_worker(
         parts.policies,
         parts.catalogue,
         asking.asker,
-        asking.billing,
+        parts.billing,
         clock,
     )
     return Worker(
@@ -259,9 +291,10 @@ def build_worker(
 
 
 def dynamodb_storage(
-    settings: ApiSettings,
+    settings: StorageSettings,
     make: Callable[[], DynamoDBClient] | None = None,
     make_s3: Callable[[], S3Client] | None = None,
+    clock: Clock = utc_now,
 ) -> Storage:
     """The service's table and its bucket; `make` and `make_s3` make their clients."""
     table = DynamoTable(settings.table_name, make)
@@ -273,7 +306,7 @@ def dynamodb_storage(
 
     retention = Retention(settings.turn_retention_days * _DAY_SECONDS, EVENT_RETENTION_SECONDS)
     return Storage(
-        sessions=DynamoSessions(table),
+        sessions=DynamoSessions(table, _lifetime(settings), clock),
         turns=DynamoTurns(table, retention),
         summaries=DynamoSummaries(table),
         records=DynamoRecords(table),
@@ -284,8 +317,13 @@ def dynamodb_storage(
         policies=DynamoPolicies(table),
         circuits=DynamoCircuits(table),
         content=content,
+        upkeep=DynamoUpkeep(table),
         close=close,
     )
+
+
+def _lifetime(settings: StorageSettings) -> Lifetime:
+    return Lifetime(settings.session_days or None)
 
 
 def _providers(settings: StreamSettings) -> Mapping[str, ModelProvider]:
@@ -302,7 +340,7 @@ def _providers(settings: StreamSettings) -> Mapping[str, ModelProvider]:
     )
 
 
-def sqs_jobs(settings: WorkerSettings | DispatchSettings) -> SqsJobs:
+def sqs_jobs(settings: QueueSettings) -> SqsJobs:
     """The jobs' queues."""
     urls: dict[Priority, str] = {
         "high": settings.high_queue_url,
@@ -321,6 +359,7 @@ class _Parts:
     sessions: SessionService
     turns: TurnService
     starter: TurnStarter
+    billing: Billing
 
     @classmethod
     def of(
@@ -330,8 +369,14 @@ class _Parts:
         sessions = _sessions(settings, storage, catalogue, clock)
         policies = Policies(storage.policies, _policy(settings, catalogue), clock)
         router = _router(storage, catalogue, providers, policies, clock)
+        billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), catalogue)
         turns = TurnService(
-            storage.turns, storage.sessions, sessions, clock, _operations(storage, clock)
+            storage.turns,
+            storage.sessions,
+            sessions,
+            clock,
+            _operations(storage, clock),
+            LostAttempts(storage.sessions, catalogue, billing),
         )
         starter = TurnStarter(
             sessions,
@@ -343,14 +388,13 @@ class _Parts:
             clock,
             _operations(storage, clock),
         )
-        return cls(catalogue, policies, router, sessions, turns, starter)
+        return cls(catalogue, policies, router, sessions, turns, starter, billing)
 
 
 @dataclass(frozen=True, slots=True)
 class _Asking:
     """What every function that calls models has."""
 
-    billing: Billing
     asker: Asker
     runner: TurnRunner
 
@@ -358,10 +402,9 @@ class _Asking:
     def of(
         cls, parts: _Parts, storage: Storage, providers: Mapping[str, ModelProvider], clock: Clock
     ) -> _Asking:
-        billing = Billing(BudgetGuard(storage.budgets, storage.usage, clock), parts.catalogue)
-        asker = Asker(providers, parts.router, billing, storage.content, clock, _random)
-        runner = TurnRunner(storage.turns, parts.sessions, asker, billing, clock)
-        return cls(billing, asker, runner)
+        asker = Asker(providers, parts.router, parts.billing, storage.content, clock, _random)
+        runner = TurnRunner(storage.turns, parts.sessions, asker, parts.billing, clock)
+        return cls(asker, runner)
 
 
 def _router(

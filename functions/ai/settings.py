@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, Json, model_validator
+from pydantic import Field, Json, field_validator, model_validator
 
 from contracts.ai.routing import RoutingSet
 from servicekit.settings import Settings
+
+MIN_SESSION_DAYS = 7
 
 
 class FunctionSettings(Settings):
@@ -24,18 +26,32 @@ class TableSettings(FunctionSettings):
     table_name: str = Field(min_length=1)
 
 
-class ApiSettings(TableSettings):
+class StorageSettings(TableSettings):
+    """Of every function that reads conversations."""
+
+    # Of images.
+    content_bucket: str = Field(min_length=1)
+    turn_retention_days: int = Field(ge=1)
+    # How long a session lives after its last use; 0: until it is deleted. No job waits for as long.
+    session_days: int = Field(ge=0)
+
+    @field_validator("session_days")
+    @classmethod
+    def _longer_than_any_job(cls, days: int) -> int:
+        if 0 < days < MIN_SESSION_DAYS:
+            raise ValueError(f"sessions live {MIN_SESSION_DAYS} days at least")
+        return days
+
+
+class ApiSettings(StorageSettings):
     """Of the buffered function."""
 
     default_model: str = Field(min_length=1)
     additional_models: str
     # The policy of projects that have none, as JSON.
     routing: Json[RoutingSet]
-    # Of images.
-    content_bucket: str = Field(min_length=1)
     # At least as long as a turn may take, or a record would be gone before its turn is.
     idempotency_window_seconds: int = Field(ge=900)
-    turn_retention_days: int = Field(ge=1)
     # Where an OpenAI-compatible server (Ollama, vLLM) answers; empty where there is none.
     openai_compatible_url: str
 
@@ -64,21 +80,28 @@ class StreamSettings(ApiSettings):
     model_idle_timeout_seconds: float = Field(gt=0)
 
 
-class WorkerSettings(StreamSettings):
-    """Of the function that runs jobs."""
+class QueueSettings(FunctionSettings):
+    """Of every function that knows the jobs' queues."""
 
     high_queue_url: str = Field(min_length=1)
     normal_queue_url: str = Field(min_length=1)
+
+
+class WorkerSettings(StreamSettings, QueueSettings):
+    """Of the function that runs jobs."""
+
     # How often the queues give a message out: after its last time it is a dead letter.
     max_receives: int = Field(ge=2)
 
 
-class DispatchSettings(FunctionSettings):
+class DispatchSettings(QueueSettings):
     """Of the function that brings jobs to their queues, and events to the bus."""
 
-    high_queue_url: str = Field(min_length=1)
-    normal_queue_url: str = Field(min_length=1)
     event_bus: str = Field(min_length=1)
+
+
+class UpkeepSettings(StorageSettings, QueueSettings):
+    """Of the function that looks after what nobody asks for."""
 
 
 class AuditSettings(TableSettings):

@@ -47,8 +47,8 @@ class Jobs(Construct):
         settings: DeploySettings,
     ) -> None:
         super().__init__(scope, construct_id)
-        high, normal = (
-            WorkQueue(
+        self._queues = {
+            priority: WorkQueue(
                 self,
                 priority.title(),
                 name=f"{prefix}-jobs-{priority}",
@@ -56,8 +56,9 @@ class Jobs(Construct):
                 receives=_RECEIVES,
             )
             for priority in ("high", "normal")
-        )
-        urls = {
+        }
+        high, normal = self._queues.values()
+        self.urls = urls = {
             "HIGH_QUEUE_URL": high.queue.queue_url,
             "NORMAL_QUEUE_URL": normal.queue.queue_url,
         }
@@ -84,11 +85,7 @@ class Jobs(Construct):
             environment={**base_environment, **urls, "EVENT_BUS": settings.event_bus},
             memory_mb=512,
             timeout=Duration.seconds(60),
-            permissions=[
-                send("SendHigh", high.queue, settings.batch_send_action),
-                send("SendNormal", normal.queue, settings.batch_send_action),
-                _events(settings),
-            ],
+            permissions=[*self.sending(settings), _events(settings)],
             failures=Reason.STREAMED_FROM_TABLE,
         )
         changes = StreamConsumer(
@@ -122,6 +119,13 @@ class Jobs(Construct):
                 ),
             ],
         )
+
+    def sending(self, settings: DeploySettings) -> list[iam.PolicyStatement]:
+        """Sending to both queues."""
+        return [
+            send(f"Send{priority.title()}", queue.queue, settings.batch_send_action)
+            for priority, queue in self._queues.items()
+        ]
 
 
 def _job_changes() -> list[dict[str, object]]:

@@ -15,6 +15,7 @@ from infra.constructs.permissions import (
     bucket_itself,
     items,
     objects,
+    queries,
 )
 from infra.constructs.private_bucket import AccessLogs, PrivateBucket
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
@@ -22,12 +23,16 @@ from infra.constructs.request_context import RequestContextFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
 from infra.constructs.service_layers import service_layers
 from infra.constructs.service_table import ALL_ATTRIBUTES, ServiceTable
+from infra.constructs.upkeep import Upkeep
 from infra.security import Reason, acknowledge
 from infra.settings import LOCAL_OPERATOR, DeploySettings
 from infra.stacks.environment import EnvironmentStack
 
 _SERVICE = "ai"
 _INDEXES = 2
+# What has to be looked after some day, by its keys: an attribute that never changes is all that an
+# index may hold beside them without being written to more often.
+_DUE: Sequence[str] = ("session_id",)
 _ACCESS_LOG_DAYS = 365
 # Objects of projects; whatever else may come has another beginning.
 _OBJECTS = "projects/*"
@@ -46,7 +51,7 @@ class AiStack(EnvironmentStack):
             self,
             "Table",
             name=prefix,
-            indexes=[ALL_ATTRIBUTES] * _INDEXES,
+            indexes=[*[ALL_ATTRIBUTES] * _INDEXES, _DUE],
             retain=settings.retain_data,
             stream=True,
         )
@@ -134,9 +139,27 @@ class AiStack(EnvironmentStack):
             settings=settings,
         )
         acknowledge(jobs.worker.role, Reason.MODELS)
+        upkeep = Upkeep(
+            self,
+            "Upkeep",
+            prefix=prefix,
+            service=_SERVICE,
+            defaults=defaults,
+            environment={**self._storage_environment(), **jobs.urls},
+            permissions=[
+                items("Conversations", self._table, ("GetItem", "PutItem", "Query", "UpdateItem")),
+                queries("Due", table, "gsi3"),
+                *jobs.sending(settings),
+                self._deletions(),
+                objects("Images", self._content, ("DeleteObject",), _OBJECTS),
+                bucket_itself("ImagesFound", self._content, ("ListBucket",)),
+            ],
+            settings=settings,
+        )
         for role in (api_function.role, stream_function.role, jobs.worker.role):
             acknowledge(role, Reason.PROVIDER_KEYS, secrets=self._secrets)
-            acknowledge_objects(role, self._content, _OBJECTS)
+        for function in (api_function, stream_function, jobs.worker, upkeep.function):
+            acknowledge_objects(function.role, self._content, _OBJECTS)
         all_routes = routes.load("ai.v1")
         api = ServiceApi(
             self,
@@ -171,16 +194,23 @@ class AiStack(EnvironmentStack):
         """What all functions read that know the table."""
         return self._common_environment() | {"TABLE_NAME": self._table.table_name}
 
+    def _storage_environment(self) -> dict[str, str]:
+        """What all functions read that know conversations."""
+        settings = self._settings
+        return self._base_environment() | {
+            "CONTENT_BUCKET": self._content.bucket_name,
+            "TURN_RETENTION_DAYS": str(settings.turn_retention_days),
+            "SESSION_DAYS": str(settings.session_days),
+        }
+
     def _environment(self) -> dict[str, str]:
         """What both functions behind the API read: the fields of the service's settings model."""
         settings = self._settings
-        return self._base_environment() | {
+        return self._storage_environment() | {
             "DEFAULT_MODEL": settings.default_model,
             "ADDITIONAL_MODELS": ",".join(settings.additional_models),
             "ROUTING": settings.routing,
-            "CONTENT_BUCKET": self._content.bucket_name,
             "IDEMPOTENCY_WINDOW_SECONDS": str(settings.idempotency_window_seconds),
-            "TURN_RETENTION_DAYS": str(settings.turn_retention_days),
             "OPENAI_COMPATIBLE_URL": settings.openai_compatible_url,
         }
 
@@ -248,15 +278,14 @@ class AiStack(EnvironmentStack):
         indexes = [f"{self._table.table_arn}/index/gsi{n}" for n in range(1, _INDEXES + 1)]
         return [
             self._table_statement("Lists", ("Query",), *indexes),
-            # Not of audit records on their way.
-            items(
-                "Deletions",
-                self._table,
-                ("DeleteItem", "BatchWriteItem"),
-                partitions=["SESSION#*", "TURN#*"],
-            ),
+            self._deletions(),
             items("Policies", self._table, ("DeleteItem",), partitions=["ROUTING#*"]),
         ]
+
+    def _deletions(self) -> iam.PolicyStatement:
+        """Of sessions with what belongs to them; not of audit records on their way."""
+        actions = ("DeleteItem", "BatchWriteItem")
+        return items("Deletions", self._table, actions, partitions=["SESSION#*", "TURN#*"])
 
     @staticmethod
     def _table_statement(sid: str, actions: Sequence[str], *resources: str) -> iam.PolicyStatement:

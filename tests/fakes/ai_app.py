@@ -33,6 +33,7 @@ ENVIRONMENT = {
     "CONTENT_BUCKET": "santaclaude-content",
     "IDEMPOTENCY_WINDOW_SECONDS": "86400",
     "TURN_RETENTION_DAYS": "30",
+    "SESSION_DAYS": "0",
     "OPENAI_COMPATIBLE_URL": "",
     "OPENAI_URL": "https://openai.test/v1",
     "ANTHROPIC_URL": "https://anthropic.test",

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any
 
 from functions.ai.bootstrap import Storage
@@ -283,11 +283,12 @@ class MemoryTurns:
         self._fail()
         return self.turns.get(turn_id)
 
-    async def retry(self, turn: Turn, again: Turn) -> None:
+    async def retry(self, turn: Turn, again: Turn, bill: Bill | None = None) -> None:
         self._mine(turn)
         if self.turns[turn.turn_id].lease_expires_at != turn.lease_expires_at:
             raise TurnLostError
         session = self._free(turn.session_id, turn)
+        self._charge(bill)
         self._sessions.sessions[session.session_id] = replace(session, turn_id=turn.turn_id)
         self.turns[turn.turn_id] = again
 
@@ -392,6 +393,47 @@ class MemoryTurns:
             raise self.failure
 
 
+class MemoryUpkeep:
+    """`upkeep_ports.UpkeepStore`."""
+
+    def __init__(self, sessions: MemorySessions, turns: MemoryTurns) -> None:
+        self._sessions = sessions
+        self._turns = turns
+        self._since: dict[tuple[str, int], datetime] = {}
+
+    async def unused_since(self, day: date | None) -> AsyncIterator[Sequence[str]]:
+        self._sessions.fail()
+        for session_id in list(self._sessions.sessions):
+            if self._goes(session_id, day):
+                yield [session_id]
+
+    async def hide_unused(self, session_id: str, day: date | None) -> Session | None:
+        self._sessions.fail()
+        if not self._goes(session_id, day):
+            return None
+        self._sessions.hidden.add(session_id)
+        return self._sessions.sessions[session_id]
+
+    def _goes(self, session_id: str, day: date | None) -> bool:
+        session = self._sessions.sessions.get(session_id)
+        if session is None:
+            return False
+        return session_id in self._sessions.hidden or bool(day and session.used_on < day)
+
+    async def queued_before(self, at: datetime) -> AsyncIterator[Sequence[str]]:
+        self._sessions.fail()
+        queued = [t for t in self._turns.turns.values() if t.status == "queued"]
+        late = [t.turn_id for t in queued if self._queued_at(t) < at]
+        if late:
+            yield late
+
+    async def put_off(self, turn: Turn, at: datetime) -> None:
+        self._since[turn.turn_id, turn.attempt] = at
+
+    def _queued_at(self, turn: Turn) -> datetime:
+        return self._since.get((turn.turn_id, turn.attempt), turn.updated_at)
+
+
 @dataclass
 class ScriptedProvider:
     """`ports.ModelProvider` that says what it is told; `None` waits for `go`."""
@@ -452,5 +494,6 @@ class Memory:
             policies=self.routing,
             circuits=self.routing,
             content=self.content,
+            upkeep=MemoryUpkeep(self.sessions, self.turns),
             close=lambda: None,
         )

@@ -18,6 +18,7 @@ SETTINGS = {
     "ai-audit": ("functions.ai.settings", "AuditSettings"),
     "ai-worker": ("functions.ai.settings", "WorkerSettings"),
     "ai-dispatch": ("functions.ai.settings", "DispatchSettings"),
+    "ai-upkeep": ("functions.ai.settings", "UpkeepSettings"),
     "ai-request-context": None,
     **{
         f"audit-{name}": ("functions.audit.settings", model)

@@ -114,6 +114,14 @@ ALLOWED = {
     | FAILURES
     | LOGS
     | TRACES,
+    "ai-upkeep": dynamodb(
+        "BatchWriteItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"
+    )
+    | {"sqs:SendMessage", "sqs:SendMessageBatch"}
+    | s3("DeleteObject", "ListBucket")
+    | LOGS
+    | TRACES,
+    "ai-upkeep-schedule": {"lambda:InvokeFunction"},
     **AUDIT,
     "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
     | {"dynamodb:BatchWriteItem", "execute-api:Invoke", "ssm:GetParameter"}
@@ -212,6 +220,7 @@ def test_functions_reach_images_of_projects_alone(templates):
         "ai-api": s3("DeleteObject", "GetObject", "PutObject"),
         "ai-stream": s3("GetObject", "PutObject"),
         "ai-worker": s3("GetObject", "PutObject"),
+        "ai-upkeep": s3("DeleteObject"),
     }
 
 

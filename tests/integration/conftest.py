@@ -15,7 +15,7 @@ from tests.fakes.ai_app import SETTINGS
 from tests.fakes.memory import Memory
 
 TABLE = "santaclaude-local-ai"
-_KEYS = ("pk", "sk", "gsi1pk", "gsi1sk", "gsi2pk", "gsi2sk")
+_KEYS = ("pk", "sk", "gsi1pk", "gsi1sk", "gsi2pk", "gsi2sk", "gsi3pk", "gsi3sk")
 
 
 @pytest.fixture
@@ -60,9 +60,13 @@ def make_client(monkeypatch) -> Iterator[Callable[[], Any]]:
                 {
                     "IndexName": index,
                     "KeySchema": _schema(f"{index}pk", f"{index}sk"),
-                    "Projection": {"ProjectionType": "ALL"},
+                    "Projection": projection,
                 }
-                for index in ("gsi1", "gsi2")
+                for index, projection in (
+                    ("gsi1", {"ProjectionType": "ALL"}),
+                    ("gsi2", {"ProjectionType": "ALL"}),
+                    ("gsi3", {"ProjectionType": "INCLUDE", "NonKeyAttributes": ["session_id"]}),
+                )
             ],
         )
         yield make

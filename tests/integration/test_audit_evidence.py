@@ -105,7 +105,7 @@ async def test_a_put_is_conditional_and_has_the_checksum_that_object_lock_wants(
 
 
 async def test_rivals_in_the_very_same_moment_are_waited_for(evidence, s3, monkeypatch):
-    monkeypatch.setattr(module, "_BACKOFF_SECONDS", 0)
+    monkeypatch.setattr(module, "_FIRST_PAUSE_SECONDS", 0)
     answers = Answers(s3, "PutObject")
     answers.refuse("ConditionalRequestConflict", times=3)
     assert await evidence.create("a", b"x")

@@ -116,7 +116,7 @@ def client(make_client):
 
 @pytest.fixture
 def table(client, monkeypatch):
-    monkeypatch.setattr("servicekit.dynamodb._BACKOFF_SECONDS", 0)
+    monkeypatch.setattr("servicekit.dynamodb._FIRST_PAUSE_SECONDS", 0)
     table = DynamoTable(TABLE, lambda: client)
     yield table
     table.close()
@@ -124,8 +124,8 @@ def table(client, monkeypatch):
 
 @pytest.fixture
 def storage(client, monkeypatch):
-    monkeypatch.setattr("servicekit.dynamodb._BACKOFF_SECONDS", 0)
-    monkeypatch.setattr("functions.ai.adapters.contention._BACKOFF_SECONDS", 0)
+    monkeypatch.setattr("servicekit.dynamodb._FIRST_PAUSE_SECONDS", 0)
+    monkeypatch.setattr("functions.ai.adapters.contention._FIRST_PAUSE_SECONDS", 0)
     storage = dynamodb_storage(SETTINGS, lambda: client)
     yield storage
     storage.close()

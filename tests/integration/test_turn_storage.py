@@ -402,3 +402,18 @@ async def test_what_an_attempt_cost_that_goes_back_is_written_down(storage):
     wanted = UsageFilter(7, None, NOW.date(), NOW.date())
     (aggregate,) = [found async for found in storage.usage.aggregates(wanted)]
     assert (aggregate.tally.calls, aggregate.tally.cost) == (1, 1_000)
+
+
+async def test_a_lost_attempt_is_charged_with_the_beginning_of_the_next_one(storage):
+    mine = await begun(storage, job=JOB)
+    taken = mine.again(LATER, status="running", lease_expires_at=900)
+    lost = Charge("t1", 1, "s1", 7, 3, "bedrock", "m", Usage(10, 2), 5, "list", NOW, estimated=True)
+    bill = Bill(charges=(lost,))
+    results = await asyncio.gather(
+        *(storage.turns.retry(mine, taken, bill) for _ in range(4)), return_exceptions=True
+    )
+    assert results.count(None) == 1
+    assert [type(r) for r in results].count(TurnLostError) == 3
+    wanted = UsageFilter(7, None, lost.day, lost.day)
+    (sums,) = [found async for found in storage.usage.aggregates(wanted)]
+    assert (sums.tally.calls, sums.tally.estimated_calls) == (1, 1)

@@ -6,12 +6,12 @@ import logging
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from functions.ai.adapters.provider_errors import Meaning, by_status, by_words, seconds
 from functions.ai.domain.errors import (
     ContentRefusedError,
     ContextTooLongError,
     ModelUnavailableError,
     ProviderAuthError,
-    ProviderError,
     ProviderRejectedError,
     ProviderThrottledError,
     ProviderTimeoutError,
@@ -22,7 +22,7 @@ from servicekit.errors import AppError
 if TYPE_CHECKING:
     from anthropic import APIError
 
-_BY_TYPE: Mapping[str, type[AppError]] = {
+_BY_TYPE: Mapping[str, Meaning] = {
     "api_error": ProviderUnavailableError,
     "authentication_error": ProviderAuthError,
     # No money left: nothing that is tried again helps, as with a key that may not.
@@ -35,26 +35,14 @@ _BY_TYPE: Mapping[str, type[AppError]] = {
     "request_too_large": ContextTooLongError,
     "timeout_error": ProviderTimeoutError,
 }
-# For bodies that name no type known here: what stands in front of the API speaks HTTP alone.
-_BY_STATUS: Mapping[int, type[AppError]] = {
-    401: ProviderAuthError,
-    402: ProviderAuthError,
-    403: ProviderAuthError,
-    404: ModelUnavailableError,
-    408: ProviderTimeoutError,
-    413: ContextTooLongError,
-    429: ProviderThrottledError,
-    504: ProviderTimeoutError,
-}
 # The API names these causes in words alone.
-_BY_WORDS: tuple[tuple[str, type[AppError]], ...] = (
+_BY_WORDS: tuple[tuple[str, Meaning], ...] = (
     ("prompt is too long", ContextTooLongError),
     ("context limit", ContextTooLongError),
     ("context window", ContextTooLongError),
     ("content filtering policy", ContentRefusedError),
     ("credit balance", ProviderAuthError),
 )
-_SERVER_ERRORS = 500
 
 _logger = logging.getLogger(__name__)
 
@@ -68,8 +56,9 @@ def to_app_error(error: APIError) -> AppError:
     from httpx2 import NetworkError, ProxyError, RemoteProtocolError  # noqa: PLC0415
 
     if isinstance(error, APIStatusError):
-        retry_after = _retry_after(error.response.headers)
-        return refusal(error.body, error.status_code, retry_after)
+        return refusal(
+            error.body, error.status_code, seconds(error.response.headers.get("retry-after"))
+        )
     cause = error.__cause__
     if isinstance(error, APITimeoutError):
         meaning: AppError = ProviderTimeoutError()
@@ -85,24 +74,11 @@ def refusal(body: Any, status: int | None = None, retry_after: int | None = None
     """The error to answer with, of an error's body; one within a stream has no status."""
     error = body.get("error") if isinstance(body, Mapping) else None
     said = error if isinstance(error, Mapping) else {}
-    kind, words = str(said.get("type", "")), str(said.get("message", "")).lower()
-    meaning = _BY_TYPE.get(kind) or _by_status(status)
-    if meaning is ProviderRejectedError:
-        meaning = next((then for sign, then in _BY_WORDS if sign in words), meaning)
+    kind = str(said.get("type", ""))
+    # Of bodies that name no type known here: what stands in front of the API speaks HTTP alone.
+    meaning = _BY_TYPE.get(kind) or by_status(status, ProviderRejectedError)
+    meaning = by_words(meaning, said.get("message", ""), _BY_WORDS)
     # A type that is not known here may be anything a provider says: it is not repeated.
     known = kind if kind in _BY_TYPE else None
     _logger.warning("anthropic refused", extra={"error_type": known, "status": status})
     return meaning(retry_after=retry_after)
-
-
-def _by_status(status: int | None) -> type[AppError]:
-    if status is None:
-        return ProviderError
-    if status >= _SERVER_ERRORS:
-        return _BY_STATUS.get(status, ProviderUnavailableError)
-    return _BY_STATUS.get(status, ProviderRejectedError)
-
-
-def _retry_after(headers: Mapping[str, str]) -> int | None:
-    value = headers.get("retry-after", "")
-    return int(value) if value.isascii() and value.isdigit() else None

@@ -7,8 +7,10 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
+from functions.ai.adapters.json_object import json_object
+from functions.ai.adapters.wellformed import wellformed
 from functions.ai.domain.errors import ProviderError
 from functions.ai.domain.inference import (
     Completion,
@@ -39,15 +41,7 @@ _STOPS: Mapping[str, Stop] = {
     "refusal": "refused",
 }
 _NO_CALL_ID = re.compile(r"[^a-zA-Z0-9_-]")
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _FAILED = "The tool failed."
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse)
 
 
 def to_body(prompt: Prompt, default_max_tokens: int) -> bytes:
@@ -62,20 +56,8 @@ def to_body(prompt: Prompt, default_max_tokens: int) -> bytes:
         body["system"] = system
     if prompt.tools:
         body["tools"] = [_tool(tool) for tool in prompt.tools]
-    return _encoded(json.dumps(body, ensure_ascii=False, separators=(",", ":")))
-
-
-def _encoded(text: str) -> bytes:
-    try:
-        return text.encode()
-    except UnicodeEncodeError:
-        # Half a surrogate pair is no text, and the API would refuse all of it.
-        return _well_formed(text).encode()
-
-
-def _well_formed(text: str) -> str:
-    """Halves that stand together become their character, others the replacement character."""
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    # Half a surrogate pair is no text, and the API would refuse all of it.
+    return wellformed(json.dumps(body, ensure_ascii=False, separators=(",", ":"))).encode()
 
 
 def _messages(utterances: Iterable[Utterance]) -> Iterator[dict[str, Any]]:
@@ -247,7 +229,7 @@ class Answer:
 
 def event_of(data: str) -> Mapping[str, Any]:
     """An event's data. Raises `ProviderError` when they are no JSON object."""
-    event = _parsed(data)
+    event = json_object(data)
     if event is None:
         raise ProviderError("An event of its stream is no JSON object.")
     return event
@@ -263,19 +245,7 @@ def _thinking(block: _Block) -> dict[str, Any]:
 
 def _arguments(block: _Block) -> Mapping[str, Any] | None:
     text = "".join(block.texts)
-    return _parsed(text) if text.strip() else _object(block.start, "input")
-
-
-def _parsed(text: str) -> Mapping[str, Any] | None:
-    """A JSON object, or None."""
-    try:
-        parsed = _JSON.decode(text)
-        # Only an escape can bring half a surrogate pair, which no store takes.
-        if "\\u" in text and _SURROGATE.search(spelt := json.dumps(parsed, ensure_ascii=False)):
-            parsed = _JSON.decode(_well_formed(spelt))
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
+    return json_object(text) if text.strip() else _object(block.start, "input")
 
 
 def _object(within: Mapping[str, Any], name: str) -> Mapping[str, Any]:

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
+from functions.ai.adapters.provider_errors import Meaning, by_words, seconds
 from functions.ai.domain.errors import (
     ContextTooLongError,
     ModelUnavailableError,
@@ -19,7 +20,7 @@ from functions.ai.domain.errors import (
 from servicekit.errors import AppError
 
 # By code in lower case: exceptions inside a stream begin with a small letter, others do not.
-_BY_CODE: Mapping[str, type[AppError]] = {
+_BY_CODE: Mapping[str, Meaning] = {
     "throttlingexception": ProviderThrottledError,
     "servicequotaexceededexception": ProviderThrottledError,
     "accessdeniedexception": ProviderAuthError,
@@ -35,15 +36,16 @@ _BY_CODE: Mapping[str, type[AppError]] = {
     "modelerrorexception": ProviderError,
     "modelstreamerrorexception": ProviderError,
 }
-_TOO_LONG = (
-    "too long",
-    "too many tokens",
-    "tokens exceed",
-    "context length",
-    "context limit",
-    "context window",
+_BY_WORDS: tuple[tuple[str, Meaning], ...] = (
+    ("too long", ContextTooLongError),
+    ("too many tokens", ContextTooLongError),
+    ("tokens exceed", ContextTooLongError),
+    ("context length", ContextTooLongError),
+    ("context limit", ContextTooLongError),
+    ("context window", ContextTooLongError),
+    ("model identifier", ModelUnavailableError),
+    ("on-demand throughput", ModelUnavailableError),
 )
-_BAD_MODEL = ("model identifier", "on-demand throughput")
 
 _logger = logging.getLogger(__name__)
 
@@ -73,17 +75,7 @@ def to_app_error(error: Exception) -> AppError:
 def _from_response(response: Any) -> AppError:
     code = str(response["Error"].get("Code", ""))
     kind = _BY_CODE.get(code.lower(), ProviderError)
-    if kind is ProviderRejectedError:
-        message = str(response["Error"].get("Message", "")).lower()
-        if any(sign in message for sign in _TOO_LONG):
-            kind = ContextTooLongError
-        elif any(sign in message for sign in _BAD_MODEL):
-            kind = ModelUnavailableError
+    kind = by_words(kind, response["Error"].get("Message", ""), _BY_WORDS)
     _logger.warning("bedrock refused", extra={"aws_code": code})
-    return kind(retry_after=_retry_after(response))
-
-
-def _retry_after(response: Any) -> int | None:
     headers = response.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-    value = headers.get("retry-after", "")
-    return int(value) if value.isascii() and value.isdigit() else None
+    return kind(retry_after=seconds(headers.get("retry-after")))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, NoReturn
+from typing import Any
 
+from functions.ai.adapters.json_object import json_object
+from functions.ai.adapters.wellformed import wellformed
 from functions.ai.domain.errors import ProviderError
 from functions.ai.domain.inference import (
     Completion,
@@ -40,16 +41,8 @@ _STOPS: Mapping[str, Stop] = {
 _MALFORMED = frozenset({"malformed_model_output", "malformed_tool_use"})
 _NO_CALL_ID = re.compile(r"[^a-zA-Z0-9_-]")
 _CALL_ID_LENGTH = 64
-_SURROGATE = re.compile("[\ud800-\udfff]")
 _SILENT = "The tool said nothing."
 _GONE = "Not available any more. Do not call it."
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-_JSON = json.JSONDecoder(parse_constant=_refuse)
 
 
 def to_arguments(prompt: Prompt) -> dict[str, Any]:
@@ -58,7 +51,7 @@ def to_arguments(prompt: Prompt) -> dict[str, Any]:
         "modelId": prompt.model,
         "messages": list(_messages(prompt)),
     }
-    if system := [{"text": _sound(text)} for text in prompt.system if text.strip()]:
+    if system := [{"text": wellformed(text)} for text in prompt.system if text.strip()]:
         arguments["system"] = system
     if tools := [*map(_tool, prompt.tools), *_tools_of_the_past(prompt)]:
         arguments["toolConfig"] = {"tools": tools}
@@ -89,7 +82,7 @@ def _blocks(part: Part, model: str) -> Iterator[dict[str, Any]]:
         case Text():
             # Blank texts are refused.
             if part.text.strip():
-                yield {"text": _sound(part.text)}
+                yield {"text": wellformed(part.text)}
         case Image():
             format_ = part.media_type.removeprefix("image/")
             yield {"image": {"format": format_, "source": {"bytes": part.data}}}
@@ -112,7 +105,7 @@ def _result(result: ToolResult) -> dict[str, Any]:
     text = result.content if result.content.strip() else _SILENT
     block: dict[str, Any] = {
         "toolUseId": _call_id(result.call_id),
-        "content": [{"text": _sound(text)}],
+        "content": [{"text": wellformed(text)}],
     }
     # Success is what is meant without a status, which not all models know.
     if result.is_error:
@@ -135,7 +128,7 @@ def _tool(tool: Tool) -> dict[str, Any]:
         "inputSchema": {"json": {"type": "object", **tool.parameters}},
     }
     if tool.description and tool.description.strip():
-        spec["description"] = _sound(tool.description)
+        spec["description"] = wellformed(tool.description)
     return {"toolSpec": spec}
 
 
@@ -151,15 +144,6 @@ def _tools_of_the_past(prompt: Prompt) -> Iterable[dict[str, Any]]:
 def _call_id(call_id: str) -> str:
     """Ids that another provider gave may hold characters that this one refuses."""
     return _NO_CALL_ID.sub("_", call_id)[:_CALL_ID_LENGTH]
-
-
-def _sound(text: str) -> str:
-    """Halves of a surrogate pair that stand together become their character, others the
-    replacement character: UTF-8 knows no halves.
-    """
-    if not _SURROGATE.search(text):
-        return text
-    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
 
 
 @dataclass(slots=True)
@@ -246,24 +230,12 @@ class Answer:
 def _call(block: _Block, stop: Stop) -> ToolCall | None:
     if block.tool is None:
         return None
-    arguments = _parsed("".join(block.arguments).strip() or "{}")
+    arguments = json_object("".join(block.arguments).strip() or "{}")
     if arguments is not None:
         return ToolCall(block.tool["toolUseId"], block.tool["name"], arguments)
     if stop == "length":
         return None  # the call broke off with the answer, and is none
     raise ProviderError("It called a tool with arguments that are no JSON object.")
-
-
-def _parsed(text: str) -> Mapping[str, Any] | None:
-    """A JSON object, or None."""
-    try:
-        parsed = _JSON.decode(text)
-        # Only an escape can bring half a surrogate pair, which no store takes.
-        if "\\u" in text and _SURROGATE.search(spelt := json.dumps(parsed, ensure_ascii=False)):
-            parsed = _JSON.decode(_sound(spelt))
-    except (ValueError, RecursionError):
-        return None
-    return parsed if isinstance(parsed, dict) else None
 
 
 def _usage(metadata: Mapping[str, Any]) -> Usage | None:

@@ -30,6 +30,7 @@ from functions.ai.adapters.session_items import (
     session_from,
     session_item,
     to_json,
+    use,
 )
 from functions.ai.domain.errors import (
     ClaimLostError,
@@ -37,6 +38,7 @@ from functions.ai.domain.errors import (
     SessionNotActiveError,
     SessionNotFoundError,
 )
+from functions.ai.domain.lifetime import Lifetime
 from functions.ai.domain.models import (
     Draft,
     Message,
@@ -46,8 +48,9 @@ from functions.ai.domain.models import (
     SessionPage,
 )
 from functions.ai.domain.ports import Settlement
-from servicekit.clock import to_text
+from servicekit.clock import Clock, to_text, utc_now
 from servicekit.dynamodb import (
+    NEW,
     ConditionFailedError,
     DynamoTable,
     Expression,
@@ -71,15 +74,19 @@ _PATIENCE_OF_ANSWERS_SECONDS = 25.0
 
 _MAX_PAGES_OF_A_LISTING = 20
 _ITEMS_OF_A_FILTERED_PAGE = 100
-NEW = Expression("attribute_not_exists(pk)")
+FOR_EVER = Lifetime(None)
 VISIBLE = "attribute_exists(pk) AND attribute_not_exists(deleted_at)"
 
 
 class DynamoSessions:
     """`ports.SessionStore` on DynamoDB."""
 
-    def __init__(self, table: DynamoTable) -> None:
+    def __init__(
+        self, table: DynamoTable, lifetime: Lifetime = FOR_EVER, clock: Clock = utc_now
+    ) -> None:
         self._table = table
+        self._lifetime = lifetime
+        self._clock = clock
 
     async def create(
         self, session: Session, drafts: Sequence[Draft], settlement: Settlement | None
@@ -103,8 +110,9 @@ class DynamoSessions:
     async def get(self, session_id: str, *, even_deleted: bool = False) -> Session | None:
         """See `ports.SessionStore`."""
         item = await self._table.get(keys.session_key(session_id))
-        visible = item and (even_deleted or "deleted_at" not in item)
-        return session_from(item) if item and visible else None
+        if item is None:
+            return None
+        return session_from(item) if even_deleted or self._visible(item) else None
 
     async def append(
         self,
@@ -152,8 +160,8 @@ class DynamoSessions:
     async def change(self, session_id: str, changes: SessionChanges) -> Session:
         """See `ports.SessionStore`."""
         fields = dict(changes.fields)
-        values: dict[str, Value] = {":updated_at": to_text(changes.at)}
-        sets = ["updated_at = :updated_at"]
+        used, values = use(session_id, changes.at)
+        sets = [used]
         if "context" in fields:
             fields["context"] = to_json(fields["context"])
         if "status" in fields:
@@ -173,11 +181,7 @@ class DynamoSessions:
 
     async def hide(self, session_id: str) -> None:
         """See `ports.SessionStore`."""
-        hide = Expression(
-            "attribute_exists(pk)",
-            update="SET deleted_at = :now REMOVE gsi1pk, gsi1sk, gsi2pk, gsi2sk",
-            values={":now": True},
-        )
+        hide = hiding(session_id, "attribute_exists(pk)")
         try:
             await self._table.update(Update(keys.session_key(session_id), hide))
         except ConditionFailedError:
@@ -217,7 +221,7 @@ class DynamoSessions:
                 start=start,
                 filter_by="project_id = :project" if filtered else None,
             )
-            found += page.items
+            found += filter(self._visible, page.items)
             start = page.last_key
             if start is None or len(found) > limit:
                 break
@@ -258,6 +262,12 @@ class DynamoSessions:
         """See `ports.SessionStore`."""
         await self._table.get(keys.PROBE, consistent=False)
 
+    def _visible(self, item: Item) -> bool:
+        """Whether anybody sees the session: some are on their way out."""
+        return "deleted_at" not in item and not self._lifetime.is_over(
+            session_from(item), self._clock()
+        )
+
     async def _reloaded(self, session_id: str, *, only_active: bool) -> Session:
         session = await self.get(session_id)
         if session is None:
@@ -293,6 +303,25 @@ class DynamoSessions:
                 return
 
 
+def hiding(
+    session_id: str, condition: str, values: Mapping[str, Value] | None = None
+) -> Expression:
+    """Makes the session invisible, if the condition holds; whoever looks after what deletions left
+    finds it until it is gone.
+    """
+    return Expression(
+        condition,
+        update="SET deleted_at = :yes, gsi3pk = :pk, gsi3sk = :sk"
+        " REMOVE gsi1pk, gsi1sk, gsi2pk, gsi2sk",
+        values={
+            **(values or {}),
+            ":yes": True,
+            ":pk": keys.use_pk(session_id),
+            ":sk": keys.use_sk(None, session_id),
+        },
+    )
+
+
 def _key_of(item: Mapping[str, Value]) -> Key:
     return {"pk": str(item["pk"]), "sk": str(item["sk"])}
 
@@ -300,11 +329,8 @@ def _key_of(item: Mapping[str, Value]) -> Key:
 def _advance(session: Session, message: Message, *, only_active: bool) -> Update:
     """Moves the session's next place on if nobody else did."""
     condition = f"{VISIBLE} AND next_sequence = :expected"
-    values: dict[str, Value] = {
-        ":expected": message.sequence,
-        ":next": message.sequence + 1,
-        ":now": to_text(message.draft.created_at),
-    }
+    used, values = use(session.session_id, message.draft.created_at)
+    values |= {":expected": message.sequence, ":next": message.sequence + 1}
     names: dict[str, str] = {}
     if only_active:
         condition += " AND #status = :active"
@@ -314,7 +340,7 @@ def _advance(session: Session, message: Message, *, only_active: bool) -> Update
         keys.session_key(session.session_id),
         Expression(
             condition,
-            update="SET next_sequence = :next, updated_at = :now",
+            update=f"SET next_sequence = :next, {used}",
             names=names,
             values=values,
         ),
@@ -330,7 +356,7 @@ def _partition(wanted: SessionFilter) -> tuple[str, str]:
 
 
 def _start(index: str, partition: str, position: str) -> Item:
-    session_id = keys.session_of_listing(position)
+    session_id = keys.id_of_listing(position)
     if not session_id:
         raise InvalidCursorError
     return {

@@ -17,7 +17,7 @@ from typing import cast
 from functions.ai.adapters import keys
 from functions.ai.domain.breaker import Circuit
 from functions.ai.domain.routing_ports import TargetName
-from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Put
+from servicekit.dynamodb import NEW, ConditionFailedError, DynamoTable, Expression, Item, Put
 from servicekit.ids import new_ulid
 
 
@@ -47,7 +47,7 @@ class DynamoCircuits:
         }
         condition = Expression("version = :seen", values={":seen": seen.version})
         if not seen.version:
-            condition = Expression("attribute_not_exists(pk)")
+            condition = NEW
         try:
             await self._table.put(Put(item, condition))
         except ConditionFailedError as failure:

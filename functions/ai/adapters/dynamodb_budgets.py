@@ -36,6 +36,8 @@ from functions.ai.domain.budgets import (
 from functions.ai.domain.money_ports import Claim, Obstacle
 from servicekit.clock import from_text, to_text
 from servicekit.dynamodb import (
+    NEW,
+    THERE,
     ConditionFailedError,
     Delete,
     DynamoTable,
@@ -53,9 +55,6 @@ _EXPIRED_PAGE = 25
 _KEPT = timedelta(days=3)
 """After the end of its period a counter is of no use but to whoever looks for a mistake."""
 
-_THERE = Expression("attribute_exists(pk)")
-_NEW = Expression("attribute_not_exists(pk)")
-
 
 def settlement_writes(settlement: BudgetSettlement) -> list[Write]:
     """The part of a transaction that ends holds and moves counters.
@@ -63,7 +62,7 @@ def settlement_writes(settlement: BudgetSettlement) -> list[Write]:
     The holds come first: one of them is refused when it expired and was freed (`refreshed`).
     """
     return [
-        *(Delete(_hold_key(hold), _THERE) for hold in settlement.holds),
+        *(Delete(_hold_key(hold), THERE) for hold in settlement.holds),
         *(_move(move) for move in settlement.moves),
     ]
 
@@ -104,7 +103,7 @@ class DynamoBudgets:
     async def remove(self, scope: Scope) -> bool:
         """See `money_ports.BudgetStore`."""
         try:
-            await self._table.delete(keys.budget_key(scope.name), _THERE)
+            await self._table.delete(keys.budget_key(scope.name), THERE)
         except ConditionFailedError:
             return False
         return True
@@ -146,7 +145,7 @@ class DynamoBudgets:
         """See `money_ports.BudgetStore`."""
         places = [(claim, period) for claim in claims for period in claim.hold.periods]
         writes: list[Write] = [_reservation(claim, period) for claim, period in places]
-        writes += [Put(_hold_item(claim.hold), _NEW) for claim in claims]
+        writes += [Put(_hold_item(claim.hold), NEW) for claim in claims]
         try:
             # After a conflict the counters are others: the caller decides whether there is time.
             await self._table.transact(writes, attempts=1)

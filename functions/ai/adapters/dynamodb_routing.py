@@ -13,7 +13,7 @@ import json
 from functions.ai.adapters import keys
 from functions.ai.domain.routing import Policy, StoredPolicy
 from servicekit.clock import from_text, to_text
-from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Update
+from servicekit.dynamodb import THERE, ConditionFailedError, DynamoTable, Expression, Item, Update
 
 
 class DynamoPolicies:
@@ -45,9 +45,8 @@ class DynamoPolicies:
 
     async def remove_policy(self, project_id: int) -> bool:
         """See `routing_ports.PolicyStore`."""
-        there = Expression("attribute_exists(pk)")
         try:
-            await self._table.delete(keys.routing_key(project_id), there)
+            await self._table.delete(keys.routing_key(project_id), THERE)
         except ConditionFailedError:
             return False
         return True

@@ -4,7 +4,7 @@
 | ---------------------- | -------------------------------------------------------------------- |
 | begin a turn           | TransactWriteItems: session (its place taken, if free), question,    |
 |                        | turn, idempotency record                                             |
-| try a turn again       | TransactWriteItems: session (its place taken), turn                  |
+| try a turn again       | TransactWriteItems: session (its place taken), turn, usage, budgets  |
 | a turn                 | GetItem, consistent                                                  |
 | what its owner is told | GetItem; UpdateItem where the lease is renewed                       |
 | add events             | PutItem, four a second at most                                       |
@@ -27,8 +27,8 @@ from typing import Never
 from functions.ai.adapters import keys
 from functions.ai.adapters.bills import behind, bill_writes
 from functions.ai.adapters.contention import pause
-from functions.ai.adapters.dynamodb import NEW, VISIBLE
-from functions.ai.adapters.session_items import message_item, place, session_from, session_item
+from functions.ai.adapters.dynamodb import VISIBLE
+from functions.ai.adapters.session_items import message_item, place, session_from, session_item, use
 from functions.ai.adapters.turn_items import (
     Retention,
     event_items,
@@ -49,6 +49,7 @@ from functions.ai.domain.ports import Settlement
 from functions.ai.domain.turns import Bill, Ending, Numbered, Signal, Turn
 from servicekit.clock import to_text
 from servicekit.dynamodb import (
+    NEW,
     ConditionFailedError,
     DynamoTable,
     Expression,
@@ -56,7 +57,6 @@ from servicekit.dynamodb import (
     Put,
     TransactionRefusedError,
     Update,
-    Value,
     Write,
     WriteConflictError,
     claim_write,
@@ -101,7 +101,7 @@ class DynamoTurns:
             )
             asked = replace(turn, question=messages[-1].sequence)
             writes: list[Write] = [
-                Put(session_item(moved), NEW) if new else _take(session, moved),
+                Put(session_item(moved), NEW) if new else _take(session, moved, turn.created_at),
                 *(Put(message_item(message), NEW) for message in messages),
                 Put(turn_item(asked, self._retention), NEW),
             ]
@@ -128,24 +128,22 @@ class DynamoTurns:
         item = await self._table.get(keys.turn_key(turn_id))
         return turn_from(item) if item else None
 
-    async def retry(self, turn: Turn, again: Turn) -> None:
+    async def retry(self, turn: Turn, again: Turn, bill: Bill | None = None) -> None:
         """See `ports.TurnStore`."""
+        used, values = use(turn.session_id, again.updated_at)
         take = Expression(
             f"{VISIBLE} AND #status = :active"
             " AND (attribute_not_exists(turn_id) OR turn_id = :turn)",
-            update="SET turn_id = :turn, updated_at = :now",
+            update=f"SET turn_id = :turn, {used}",
             names={"#status": "status"},
-            values={
-                ":active": "active",
-                ":turn": turn.turn_id,
-                ":now": to_text(again.updated_at),
-            },
+            values={":active": "active", ":turn": turn.turn_id, **values},
         )
         try:
             await self._table.transact(
                 [
                     Update(keys.session_key(turn.session_id), take),
                     Put(turn_item(again, self._retention), _left(turn)),
+                    *bill_writes(bill),
                 ]
             )
         except TransactionRefusedError as refused:
@@ -315,21 +313,22 @@ async def _given_way(attempt: int, deadline: float) -> bool:
     return True
 
 
-def _take(session: Session, moved: Session) -> Update:
+def _take(session: Session, moved: Session, at: datetime) -> Update:
     """Takes the session's next places and its one place for a turn, if nobody else did."""
+    used, values = use(session.session_id, at)
     return Update(
         keys.session_key(session.session_id),
         Expression(
             f"{VISIBLE} AND next_sequence = :expected AND #status = :active"
             " AND attribute_not_exists(turn_id)",
-            update="SET next_sequence = :next, updated_at = :now, turn_id = :turn",
+            update=f"SET next_sequence = :next, turn_id = :turn, {used}",
             names={"#status": "status"},
             values={
                 ":expected": session.next_sequence,
                 ":active": "active",
                 ":next": moved.next_sequence,
-                ":now": to_text(moved.updated_at) if moved.updated_at else None,
                 ":turn": moved.turn_id,
+                **values,
             },
         ),
     )
@@ -338,8 +337,9 @@ def _take(session: Session, moved: Session) -> Update:
 def _release(turn: Turn, at: datetime, message: Message | None) -> Update:
     """Lets go of the session, whose next place the answer takes."""
     condition = f"{VISIBLE} AND turn_id = :turn"
-    update = "SET updated_at = :now"
-    values: dict[str, Value] = {":turn": turn.turn_id, ":now": to_text(at)}
+    used, values = use(turn.session_id, at)
+    update = f"SET {used}"
+    values[":turn"] = turn.turn_id
     if message is not None:
         condition += " AND next_sequence = :expected"
         update += ", next_sequence = :next"

@@ -23,7 +23,7 @@ from functions.ai.adapters import keys
 from functions.ai.domain.pricing import usd
 from functions.ai.domain.usage import TALLY_FIELDS, Aggregate, Charge, Tally, UsageFilter
 from servicekit.clock import to_text
-from servicekit.dynamodb import DynamoTable, Expression, Item, Key, Put, Update, Value, Write
+from servicekit.dynamodb import NEW, DynamoTable, Expression, Item, Key, Put, Update, Value, Write
 
 
 def usage_writes(charge: Charge) -> list[Write]:
@@ -34,7 +34,7 @@ def usage_writes(charge: Charge) -> list[Write]:
     project = keys.usage_sk(charge.day, charge.user_id, charge.provider, charge.model)
     user = keys.usage_sk(charge.day, charge.project_id, charge.provider, charge.model)
     return [
-        Put(_charge_item(charge), Expression("attribute_not_exists(pk)")),
+        Put(_charge_item(charge), NEW),
         _addition({"pk": keys.project_usage_pk(charge.project_id), "sk": project}, charge),
         _addition({"pk": keys.user_usage_pk(charge.user_id), "sk": user}, charge),
     ]

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 from typing import TypeVar
+
+from servicekit.backoff import full_jitter
 
 MAX_ENTRIES = 10
 """Of one SendMessageBatch or PutEvents."""
 
 ATTEMPTS = 4
-_FIRST_PAUSE_SECONDS = 0.1
+_FIRST_PAUSE_SECONDS = 0.2
 
 E = TypeVar("E")
 
@@ -31,7 +32,7 @@ async def put_all(entries: Sequence[E], put: Callable[[Sequence[E]], Sequence[in
 async def _put(entries: Sequence[E], put: Callable[[Sequence[E]], Sequence[int]]) -> int:
     for attempt in range(ATTEMPTS):
         if attempt:
-            await asyncio.sleep(random.uniform(0, _FIRST_PAUSE_SECONDS * 2**attempt))  # noqa: S311
+            await asyncio.sleep(full_jitter(attempt - 1, _FIRST_PAUSE_SECONDS))
         positions = await asyncio.to_thread(put, entries)
         entries = [entries[position] for position in positions]
         if not entries:

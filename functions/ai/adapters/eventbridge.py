@@ -12,7 +12,7 @@ from functions.ai.domain.errors import EventsUnavailableError
 from functions.ai.domain.job_ports import JobChange
 from functions.ai.domain.jobs import progress, result
 from functions.ai.domain.turns import Turn
-from servicekit.aws import LazyClient, make_client
+from servicekit.aws import LazyClient, guarded, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -47,18 +47,11 @@ class EventBridgeJobEvents:
         }
 
     def _put(self, entries: Sequence[PutEventsRequestEntryTypeDef]) -> list[int]:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        try:
-            answer = self._client.get().put_events(Entries=list(entries))
-        except ClientError as error:
-            _logger.exception(
-                "the bus refused", extra={"aws_code": error.response["Error"]["Code"]}
-            )
-            raise EventsUnavailableError(retry_after=1) from None
-        except BotoCoreError:
-            _logger.exception("the bus does not answer")
-            raise EventsUnavailableError(retry_after=1) from None
+        answer = guarded(
+            "the bus",
+            EventsUnavailableError,
+            lambda: self._client.get().put_events(Entries=list(entries)),
+        )
         # An answer of 200 says nothing about the entries: each tells for itself.
         refused = [n for n, entry in enumerate(answer["Entries"]) if "ErrorCode" in entry]
         if refused:

@@ -20,11 +20,21 @@
 | routing     | ROUTING#<project> | ROUTING         | (see `dynamodb_routing`)                  |
 | circuit     | CIRCUIT#<provider>#<model> | CIRCUIT | (see `dynamodb_breaker`)                |
 | probe       | PROBE             | PROBE           | (never written: /ready reads it)          |
+
+In gsi3 stands what has to be looked after some day; but for the keys it holds `session_id` alone.
+
+| item    | gsi3pk      | gsi3sk            |                                                    |
+| ------- | ----------- | ----------------- | -------------------------------------------------- |
+| session | USE#<shard> | <last use>#<id>   | by the day alone, so that a write to the index is  |
+|         |             |                   | made once a day and not with each message; `0`     |
+|         |             |                   | for a day where its deletion has begun             |
+| job     | QUEUED      | <since>#<turn>    | as long as its turn waits in a queue               |
 """
 
 from __future__ import annotations
 
 from datetime import date
+from zlib import crc32
 
 from servicekit.dynamodb import Key
 
@@ -32,8 +42,12 @@ PROBE: Key = {"pk": "PROBE", "sk": "PROBE"}
 
 _SESSION = "SESSION"
 TURN_SK = "TURN"
+QUEUED_PK = "QUEUED"
 _PLACE_DIGITS = 10
 _LAST_PLACE = 10**_PLACE_DIGITS - 1
+# In the first second of a day all sessions of the world may be used; a partition takes a thousand.
+_USE_SHARDS = 8
+_DELETED = "0"
 
 
 def session_pk(session_id: str) -> str:
@@ -97,8 +111,37 @@ def listing_sk(created_at: str, session_id: str) -> str:
     return f"{created_at}#{session_id}"
 
 
-def session_of_listing(sk: str) -> str:
-    """The session's id in a listing key; empty if it is none."""
+def use_pk(session_id: str) -> str:
+    """The partition of gsi3 that a session is in."""
+    return f"USE#{crc32(session_id.encode()) % _USE_SHARDS}"
+
+
+def use_pks() -> list[str]:
+    """All of them."""
+    return [f"USE#{shard}" for shard in range(_USE_SHARDS)]
+
+
+def use_sk(day: date | None, session_id: str) -> str:
+    """A session's place there by its last use; None where its deletion has begun."""
+    return f"{day.isoformat() if day else _DELETED}#{session_id}"
+
+
+def before_use(day: date | None) -> str:
+    """Above the places of sessions that were used before the day, or whose deletion has begun; for
+    None, above those of the latter alone.
+    """
+    return day.isoformat() if day else "1"
+
+
+def queued_sk(since: str, turn_id: str) -> str:
+    """A waiting job's place in the partition `QUEUED` of gsi3, by the time since when it waits;
+    without an id, below the places of that time.
+    """
+    return f"{since}#{turn_id}"
+
+
+def id_of_listing(sk: str) -> str:
+    """The session's or turn's id in a key of an index; empty if it is none."""
     return sk.partition("#")[2]
 
 

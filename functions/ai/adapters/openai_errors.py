@@ -6,18 +6,17 @@ Their texts stay here: they may quote the prompt, or a part of the key.
 from __future__ import annotations
 
 import logging
-import math
 import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from functions.ai.adapters.provider_errors import Meaning, by_status, by_words, seconds
 from functions.ai.domain.errors import (
     ContentRefusedError,
     ContextTooLongError,
     ModelUnavailableError,
     ProviderAuthError,
     ProviderError,
-    ProviderRejectedError,
     ProviderThrottledError,
     ProviderTimeoutError,
     ProviderUnavailableError,
@@ -25,7 +24,7 @@ from functions.ai.domain.errors import (
 from servicekit.errors import AppError
 
 # OpenAI's codes and types, and Google's statuses, in the order in which an error may have several.
-_BY_NAME: Mapping[str, type[AppError]] = {
+_BY_NAME: Mapping[str, Meaning] = {
     "context_length_exceeded": ContextTooLongError,
     "string_above_max_length": ContextTooLongError,
     "content_filter": ContentRefusedError,
@@ -53,24 +52,9 @@ _BY_NAME: Mapping[str, type[AppError]] = {
     "service_unavailable_error": ProviderUnavailableError,
     "server_error": ProviderUnavailableError,
 }
-_BY_STATUS: Mapping[int, type[AppError]] = {
-    400: ProviderRejectedError,
-    401: ProviderAuthError,
-    402: ProviderAuthError,
-    403: ProviderAuthError,
-    404: ModelUnavailableError,
-    408: ProviderTimeoutError,
-    413: ContextTooLongError,
-    422: ProviderRejectedError,
-    429: ProviderThrottledError,
-    504: ProviderTimeoutError,
-    524: ProviderTimeoutError,
-}
 _UNAUTHORIZED = 401
-_SERVER_ERRORS = 500
-_DAY = 86400
 # Gemini and vLLM name these causes in words alone.
-_BY_WORDS: tuple[tuple[str, type[AppError]], ...] = (
+_BY_WORDS: tuple[tuple[str, Meaning], ...] = (
     ("maximum context length", ContextTooLongError),
     ("context window", ContextTooLongError),
     ("input token count", ContextTooLongError),
@@ -144,16 +128,14 @@ def refusal(
     if status is None and isinstance(error.get("code"), int):
         status = error["code"]
     names = [name for name in _names(error) if name in _BY_NAME]
-    meaning = _BY_NAME[names[0]] if names else _by_status(status)
-    if meaning is ProviderRejectedError:
-        words = str(error.get("message", "")).lower()
-        meaning = next((then for sign, then in _BY_WORDS if sign in words), meaning)
+    meaning = _BY_NAME[names[0]] if names else by_status(status, ProviderError)
+    meaning = by_words(meaning, error.get("message", ""), _BY_WORDS)
     # A name that is not known here may be anything a provider says: it is not repeated.
     _logger.warning(
         "provider refused",
         extra={"provider": origin, "status": status, "error_type": names[0] if names else None},
     )
-    wait = _seconds(retry_after)
+    wait = seconds(retry_after)
     if wait is None:
         wait = _delay(error)
     return meaning(_NO_CREDIT if _CREDIT.intersection(names) else None, retry_after=wait)
@@ -184,24 +166,8 @@ def _details(error: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
             yield detail
 
 
-def _by_status(status: int | None) -> type[AppError]:
-    if status is None:
-        return ProviderError
-    if status >= _SERVER_ERRORS:
-        return _BY_STATUS.get(status, ProviderUnavailableError)
-    return _BY_STATUS.get(status, ProviderError)
-
-
 def _delay(error: Mapping[str, Any]) -> int | None:
     """How long Google asks to wait: "34s" or "34.07s", in a detail."""
     delays = (detail.get("retryDelay") for detail in _details(error))
     found = next((delay for delay in delays if isinstance(delay, str)), None)
-    return _seconds(found.removesuffix("s")) if found else None
-
-
-def _seconds(value: str | None) -> int | None:
-    try:
-        seconds = math.ceil(float(value or "nan"))
-    except (ValueError, OverflowError):
-        return None
-    return seconds if 0 <= seconds <= _DAY else None
+    return seconds(found.removesuffix("s")) if found else None

@@ -9,7 +9,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, TypeVar
 
 from functions.ai.domain.ports import ContentFacts
-from servicekit.aws import LazyClient, make_client
+from servicekit.aws import LazyClient, guarded, make_client
 from servicekit.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -106,16 +106,7 @@ def _found(call: Callable[[], T]) -> T | None:
 
 
 def _guarded(call: Callable[[], T]) -> T:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    try:
-        return call()
-    except ClientError as error:
-        _logger.exception("S3 refused", extra={"aws_code": error.response["Error"]["Code"]})
-        raise StoreUnavailableError(retry_after=1) from None
-    except BotoCoreError:
-        _logger.exception("S3 does not answer")
-        raise StoreUnavailableError(retry_after=1) from None
+    return guarded("S3", StoreUnavailableError, call)
 
 
 def _make_client() -> S3Client:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Any
 
 from functions.ai.adapters import keys
 from functions.ai.domain.inference import ImageRef, Opaque, Tool
 from functions.ai.domain.models import Draft, Message, Session
 from servicekit.clock import from_text, to_text
-from servicekit.dynamodb import Item
+from servicekit.dynamodb import Item, Value
 
 
 def session_item(session: Session) -> Item:
@@ -24,6 +25,8 @@ def session_item(session: Session) -> Item:
         "gsi1sk": listing,
         "gsi2pk": keys.user_pk(session.user_id),
         "gsi2sk": listing,
+        "gsi3pk": keys.use_pk(session.session_id),
+        "gsi3sk": keys.use_sk(session.used_on, session.session_id),
         "session_id": session.session_id,
         "number": session.number,
         "project_id": session.project_id,
@@ -62,6 +65,16 @@ def session_from(item: Mapping[str, Any]) -> Session:
         completed_at=from_text(item["completed_at"]) if item["completed_at"] else None,
         turn_id=item.get("turn_id"),
     )
+
+
+def use(session_id: str, at: datetime) -> tuple[str, dict[str, Value]]:
+    """The part of an update's SET that tells of a use of the session, and its values."""
+    clause = "updated_at = :used_at, gsi3pk = :use_pk, gsi3sk = :use_sk"
+    return clause, {
+        ":used_at": to_text(at),
+        ":use_pk": keys.use_pk(session_id),
+        ":use_sk": keys.use_sk(at.astimezone(UTC).date(), session_id),
+    }
 
 
 def message_item(message: Message) -> Item:

@@ -13,7 +13,7 @@ from functions.ai.adapters.entries import put_all
 from functions.ai.domain.errors import QueueUnavailableError
 from functions.ai.domain.job_ports import Delivery, JobMessage
 from functions.ai.domain.turns import Priority
-from servicekit.aws import LazyClient, make_client
+from servicekit.aws import LazyClient, guarded, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -70,16 +70,7 @@ class SqsJobs:
 
 
 def _guarded(call: Callable[[], T]) -> T:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    try:
-        return call()
-    except ClientError as error:
-        _logger.exception("the queue refused", extra={"aws_code": error.response["Error"]["Code"]})
-        raise QueueUnavailableError(retry_after=1) from None
-    except BotoCoreError:
-        _logger.exception("the queue does not answer")
-        raise QueueUnavailableError(retry_after=1) from None
+    return guarded("the queue", QueueUnavailableError, call)
 
 
 def _make_client() -> SQSClient:

@@ -71,6 +71,7 @@ def turn_item(turn: Turn, retention: Retention) -> Item:
         "expires_at": int(turn.updated_at.timestamp()) + retention.turns,
         **(_job(turn.job) if turn.job else {}),
         **(_due(turn.summary) if turn.summary else {}),
+        **(_queued(turn) if turn.job and turn.status == "queued" else {}),
     }
 
 
@@ -152,6 +153,12 @@ def _due(summary: SummaryDue) -> Item:
         "summary_request_id": summary.request_id,
         "summary_traceparent": summary.traceparent,
     }
+
+
+def _queued(turn: Turn) -> Item:
+    """By these whoever looks after jobs finds those that wait too long."""
+    since = to_text(turn.updated_at)
+    return {"gsi3pk": keys.QUEUED_PK, "gsi3sk": keys.queued_sk(since, turn.turn_id)}
 
 
 def _event_item(turn: Turn, last: int, batch: Sequence[Any], retention: Retention) -> Item:

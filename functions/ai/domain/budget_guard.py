@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import random
 from collections import OrderedDict
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -27,6 +26,7 @@ from functions.ai.domain.budgets import (
 from functions.ai.domain.money_errors import BudgetExhaustedError, PriceUnknownError
 from functions.ai.domain.money_ports import BudgetStore, Claim, Obstacle, UsageStore
 from functions.ai.domain.pricing import to_pico
+from servicekit.backoff import full_jitter
 from servicekit.clock import Clock
 from servicekit.errors import StoreUnavailableError
 
@@ -39,9 +39,8 @@ changed limit binds everywhere after that time."""
 
 _CACHED = 10_000
 _PATIENCE_SECONDS = 10.0
-_BACKOFF_SECONDS = 0.02
-_MAX_BACKOFF_SECONDS = 0.5
-_MAX_DOUBLINGS = 5
+_FIRST_PAUSE_SECONDS = 0.02
+_LONGEST_PAUSE_SECONDS = 0.5
 
 
 class BudgetGuard:
@@ -129,7 +128,7 @@ class BudgetGuard:
                 pause = 0.0
             except StoreUnavailableError:
                 # Most often others were writing to the same budget.
-                pause = _pause(attempt)
+                pause = full_jitter(attempt, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
             if clock() + pause > deadline:
                 break
             await asyncio.sleep(pause)
@@ -167,9 +166,3 @@ class BudgetGuard:
             while len(self._cache) > _CACHED:
                 self._cache.popitem(last=False)
         return [budget for _, budget in known.values() if budget is not None]
-
-
-def _pause(attempt: int) -> float:
-    # Full jitter: waiting equally long would let the same rivals meet again.
-    longest = _BACKOFF_SECONDS * 2 ** min(attempt, _MAX_DOUBLINGS)
-    return random.uniform(0, min(longest, _MAX_BACKOFF_SECONDS))  # noqa: S311

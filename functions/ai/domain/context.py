@@ -23,7 +23,7 @@ from itertools import accumulate, pairwise
 
 from functions.ai.domain.errors import ContextTooLongError
 from functions.ai.domain.inference import Image, Prompt, Text, ToolResult, Utterance
-from functions.ai.domain.tokens import text_tokens, tool_tokens, utterance_tokens
+from functions.ai.domain.tokens import prompt_tokens, text_tokens, utterance_tokens
 
 DEFAULT_ANSWER_TOKENS = 8_192
 """Room for an answer of which nobody says how long it may be; in small windows a quarter."""
@@ -52,8 +52,7 @@ def fit(
     if window is None or not said:
         return Fitted(replace(prompt, utterances=_prefaced(said, preface)), 0, 0)
     answer = _answer_tokens(window, max_output)
-    fixed = sum(map(text_tokens, prompt.system)) + sum(map(tool_tokens, prompt.tools))
-    fixed += text_tokens(preface or "")
+    fixed = prompt_tokens(replace(prompt, utterances=())) + text_tokens(preface or "")
     room = window - answer - fixed
     exchanges = _exchanges(said)
     start = exchanges[_cut(exchanges, room)][0].index

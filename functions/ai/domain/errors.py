@@ -223,6 +223,14 @@ class AnswerTooLargeError(ProviderError):
     title = "The model's answer is too large"
 
 
+class JobExpiredError(AppError):
+    """A job waited until nobody wants it any more."""
+
+    code = "job_expired"
+    status = 503
+    title = "The job waited too long to be begun"
+
+
 class QueueUnavailableError(AppError):
     """A queue of jobs does not answer."""
 

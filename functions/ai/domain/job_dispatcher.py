@@ -65,5 +65,4 @@ def _asked(change: Change) -> _Asked | None:
     job = change.turn.job
     if change.before is not None or job is None:
         return None
-    message = JobMessage(change.turn.turn_id, job.request_id, job.traceparent)
-    return _Asked(job.priority, message)
+    return _Asked(job.priority, JobMessage.of(change.turn))

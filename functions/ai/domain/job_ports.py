@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, Self
 
 from functions.ai.domain.turns import Priority, SummaryDue, Turn, TurnStatus
 
@@ -19,6 +19,14 @@ class JobMessage:
     request_id: str | None = None
     traceparent: str | None = None
     task: Literal["turn", "summary"] = "turn"
+
+    @classmethod
+    def of(cls, turn: Turn) -> Self:
+        """Of a job's turn."""
+        job = turn.job
+        if job is None:
+            return cls(turn.turn_id)
+        return cls(turn.turn_id, job.request_id, job.traceparent)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
@@ -25,6 +24,7 @@ from functions.ai.domain.turn_service import TurnService
 from functions.ai.domain.turn_starter import TurnStarter
 from functions.ai.domain.turns import LEASE_SECONDS, Outcome, Turn
 from functions.ai.domain.work import Work
+from servicekit.backoff import full_jitter
 from servicekit.clock import Clock
 from servicekit.errors import AppError
 
@@ -60,7 +60,7 @@ class JobWorker:
         deliveries: Deliveries,
         clock: Clock,
         max_receives: int,
-        jitter: Callable[[float, float], float] = random.uniform,
+        jitter: Callable[[int, float, float], float] = full_jitter,
     ) -> None:
         """`max_receives` is how often the queues give a message out."""
         self._store = store
@@ -137,7 +137,8 @@ class JobWorker:
     async def _resumed(self, turn: Turn) -> Work:
         events = await self._turns.said(turn) if turn.status == "running" else []
         last_event = events[-1].sequence if events else turn.first_event - 1
-        return await self._starter.resume(turn, turn.last_event if turn.ended else last_event)
+        bill = await self._turns.lost(turn, events) if events else None
+        return await self._starter.resume(turn, turn.last_event if turn.ended else last_event, bill)
 
     async def _give_up(self, turn: Turn, error: AppError) -> None:
         if not turn.ended and await self._turns.ended(turn, error) is None:
@@ -154,10 +155,10 @@ class JobWorker:
         raise JobUnfinishedError
 
     def _pause(self, receives: int, error: AppError | None) -> int:
-        """Full jitter under a bound that doubles; never before the provider wants to be asked."""
-        bound = min(LONGEST_PAUSE_SECONDS, FIRST_PAUSE_SECONDS * 2 ** (receives - 1))
+        """Never before the provider wants to be asked."""
         asked = int(error.headers.get("Retry-After", 0)) if error else 0
-        return min(asked, LONGEST_PAUSE_SECONDS) + round(self._jitter(1, bound))
+        pause = self._jitter(receives - 1, FIRST_PAUSE_SECONDS, LONGEST_PAUSE_SECONDS)
+        return min(asked, LONGEST_PAUSE_SECONDS) + max(1, round(pause))
 
     @asynccontextmanager
     async def _hidden(self, delivery: Delivery) -> AsyncIterator[None]:

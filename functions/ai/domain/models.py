@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, date, datetime
 from typing import Any, Literal
 
 from functions.ai.domain.inference import ImageRef, Opaque, Stop, Tool
@@ -34,6 +34,11 @@ class Session:
     updated_at: datetime | None = None
     completed_at: datetime | None = None
     turn_id: str | None = None
+
+    @property
+    def used_on(self) -> date:
+        """The day of its last use, UTC."""
+        return (self.updated_at or self.created_at).astimezone(UTC).date()
 
 
 @dataclass(frozen=True, slots=True)

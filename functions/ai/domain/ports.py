@@ -109,8 +109,9 @@ class TurnStore(Protocol):
     async def get(self, turn_id: str) -> Turn | None:
         """The turn, or None."""
 
-    async def retry(self, turn: Turn, again: Turn) -> None:
-        """Puts `again` in the place of `turn`, which nobody is at work on, with its session.
+    async def retry(self, turn: Turn, again: Turn, bill: Bill | None = None) -> None:
+        """Puts `again` in the place of `turn`, which nobody is at work on, with its session and
+        the `bill` of an attempt that did not end.
 
         Raises `TurnLostError` when another did so, `SessionNotFoundError`, `SessionNotActiveError`
         and `SessionOccupiedError`.

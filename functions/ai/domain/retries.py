@@ -12,6 +12,7 @@ from functions.ai.domain.errors import (
     ProviderUnavailableError,
 )
 from functions.ai.domain.routing import Random
+from servicekit.backoff import full_jitter
 from servicekit.errors import AppError, InternalError
 
 FIRST_CONTENT_SECONDS = 150.0
@@ -26,7 +27,7 @@ MAX_ATTEMPTS = 3
 MAX_PAUSE_SECONDS = 10.0
 """Whoever must wait longer does it elsewhere: a function that waits is paid by the second."""
 
-_BASE_SECONDS = 0.5
+_FIRST_PAUSE_SECONDS = 0.5
 _REPEATED = (ProviderThrottledError, ProviderUnavailableError)
 # They tell of the request, whichever target it is sent to.
 _OF_REQUEST = (ProviderRejectedError, AnswerTooLargeError)
@@ -40,8 +41,7 @@ def retry_pause(error: AppError, attempt: int, left_seconds: float, random: Rand
     """
     if not isinstance(error, _REPEATED) or attempt >= MAX_ATTEMPTS:
         return None
-    # Full jitter: calls that failed together shall not come again together.
-    pause = random() * _BASE_SECONDS * 2 ** (attempt - 1)
+    pause = full_jitter(attempt - 1, _FIRST_PAUSE_SECONDS, random=random)
     wanted = error.headers.get("Retry-After", "")
     if wanted.isascii() and wanted.isdigit():
         # Not before the time that the provider names.

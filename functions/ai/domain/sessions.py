@@ -9,8 +9,8 @@ from typing import Any
 
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.catalogue import Catalogue
+from functions.ai.domain.erasure import erase
 from functions.ai.domain.errors import SessionNotActiveError, SessionNotFoundError
-from functions.ai.domain.image_keeper import session_prefix
 from functions.ai.domain.models import (
     Draft,
     Message,
@@ -175,15 +175,13 @@ class SessionService:
     async def delete(self, session_id: str) -> None:
         """Removes a session with its messages and their images.
 
-        After a failure it is invisible, and a repetition removes the rest. Raises
-        `SessionNotFoundError` and `StoreUnavailableError`.
+        After a failure it is invisible, and a repetition removes the rest, or `session_sweep`.
+        Raises `SessionNotFoundError` and `StoreUnavailableError`.
         """
         session = await self._known(Action.DELETE_SESSION, session_id, even_deleted=True)
         await self._operations.allow(Action.DELETE_SESSION, Subject.session(session))
         await self._store.hide(session_id)
-        # As long as the session itself is there, a repetition finds the way to its objects.
-        await self._content.delete_prefix(session_prefix(session))
-        await self._store.delete(session_id)
+        await erase(session, self._store, self._content)
 
     async def add_message(
         self, session_id: str, wanted: NewMessage, request: Request | None

@@ -20,16 +20,17 @@ from functions.ai.domain.inference import (
     ImageRef,
     Opaque,
     Part,
+    Prompt,
     Text,
     Tool,
     ToolCall,
     Utterance,
 )
 
-IMAGE_TOKENS = 4_784
-"""Of one image, whatever its size: the most that a current Claude makes of one, which scales down
-what is larger (Anthropic's guide "Vision", high-resolution models). OpenAI's and Google's flagships
-take less.
+IMAGE_TOKENS = 5_000
+"""Of one image, whatever its size. The most is 4,784, what a current Claude makes of one, which
+scales down what is larger (Anthropic's guide "Vision", high-resolution models). OpenAI's and
+Google's flagships take less.
 """
 
 BYTES_PER_TOKEN = 3
@@ -58,13 +59,26 @@ _WEIGHTS = (
 
 def text_tokens(text: str) -> int:
     """Of a text."""
-    data = text.encode("utf-8", "surrogatepass")
-    # Counted by what a deletion takes away: a history has megabytes.
-    weighed = sum(
-        weight * (len(data) - len(data.translate(None, characters)))
-        for characters, weight in _WEIGHTS
-    )
+    left = text.encode("utf-8", "surrogatepass")
+    weighed = 0
+    # Counted by what a deletion takes away, the commonest first: a history has megabytes.
+    for characters, weight in _WEIGHTS:
+        before, left = len(left), left.translate(None, characters)
+        weighed += weight * (before - len(left))
     return -(-weighed // _TWELFTHS)
+
+
+def prompt_tokens(prompt: Prompt) -> int:
+    """Of a whole prompt."""
+    texts = sum(_UTTERANCE + text_tokens(text) for text in prompt.system)
+    said = sum(map(utterance_tokens, prompt.utterances))
+    return texts + said + sum(map(tool_tokens, prompt.tools))
+
+
+def images_in(prompt: Prompt) -> int:
+    """How many images it shows: of those the length is known, whatever the tokenizer."""
+    parts = (part for said in prompt.utterances for part in said.parts)
+    return sum(isinstance(part, Image | ImageRef) for part in parts)
 
 
 def utterance_tokens(said: Utterance) -> int:

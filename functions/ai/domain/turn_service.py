@@ -14,10 +14,12 @@ from functions.ai.domain.errors import (
     TurnLostError,
     TurnNotFoundError,
 )
+from functions.ai.domain.lost_attempts import LostAttempts
 from functions.ai.domain.models import Message
 from functions.ai.domain.ports import SessionStore, TurnStore
 from functions.ai.domain.sessions import SessionService
 from functions.ai.domain.turns import (
+    Bill,
     Ending,
     Failure,
     Numbered,
@@ -44,12 +46,14 @@ class TurnService:
         messages: SessionService,
         clock: Clock,
         operations: Operations,
+        lost: LostAttempts,
     ) -> None:
         self._store = store
         self._sessions = sessions
         self._messages = messages
         self._clock = clock
         self._operations = operations
+        self._lost = lost
 
     async def get(self, turn_id: str) -> Turn:
         """The turn as it is now. Raises `TurnNotFoundError`."""
@@ -111,6 +115,7 @@ class TurnService:
             last_event=events[-1].sequence if events else turn.first_event - 1,
             draft=draft,
             failure=Failure.of(error),
+            bill=await self._lost.bill(turn, events),
         )
         try:
             ended, _ = await self._store.conclude(turn, ending)
@@ -142,6 +147,10 @@ class TurnService:
             events += page
             after = page[-1].sequence
         return events
+
+    async def lost(self, turn: Turn, events: Sequence[Numbered]) -> Bill:
+        """What the attempt cost that said these events, when another takes its place."""
+        return await self._lost.bill(turn, events)
 
     async def _answer(self, turn: Turn) -> Message | None:
         if turn.answer is None:

@@ -27,7 +27,7 @@ from functions.ai.domain.routing import Needs
 from functions.ai.domain.sessions import SessionService, not_active
 from functions.ai.domain.summaries import Recall
 from functions.ai.domain.turn_service import TurnService
-from functions.ai.domain.turns import Job, Turn, lease_from
+from functions.ai.domain.turns import Bill, Job, Turn, lease_from
 from functions.ai.domain.work import Work
 from servicekit.clock import Clock
 from servicekit.idempotency import Claim, ClaimUpdate, Reference
@@ -140,9 +140,9 @@ class TurnStarter:
             raise await self._operations.deny(Action.CHAT, Subject.session(session), error)
         return await self._retry(command, session, turn)
 
-    async def resume(self, turn: Turn, last_event: int) -> Work:
+    async def resume(self, turn: Turn, last_event: int, bill: Bill | None = None) -> Work:
         """Begins the attempt of a job that nobody is at work on; what was recorded when it was
-        made allows it. `last_event` is what an attempt came to that did not end.
+        made allows it. `last_event` is what an attempt came to that did not end, `bill` its cost.
 
         Raises `TurnLostError`, `SessionNotFoundError`, `SessionNotActiveError`,
         `SessionOccupiedError`, `UnknownProviderError` and `UnknownModelError`.
@@ -160,7 +160,7 @@ class TurnStarter:
         else:
             ended = replace(turn, last_event=last_event)
             taken = ended.again(now, status="running", lease_expires_at=lease)
-        await self._stores.turns.retry(turn, taken)
+        await self._stores.turns.retry(turn, taken, bill)
         return Work(taken, model, history.messages, recall)
 
     async def permitted(

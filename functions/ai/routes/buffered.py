@@ -22,10 +22,17 @@ from functions.ai.domain.models import SessionFilter
 from functions.ai.domain.sessions import NewMessage, NewSession
 from functions.ai.routes import money, routing, wire
 from functions.ai.routes.idempotent import keyed
-from functions.ai.routes.parameters import ApiDep, Cursor, Id, Limit, OptionalId, signed
+from functions.ai.routes.parameters import (
+    ApiDep,
+    Cursor,
+    Id,
+    Limit,
+    OptionalId,
+    require_whose,
+    signed,
+)
 from functions.ai.routes.wire import WireResponse
 from servicekit.asgi import RequestMiddleware
-from servicekit.errors import InvalidRequestError
 from servicekit.identity import buffered_context
 from servicekit.paging import DEFAULT_LIMIT
 from servicekit.problems import fastapi_exception_handlers, read_json
@@ -160,11 +167,7 @@ async def list_sessions(
     cursor: Cursor = None,
 ) -> WireResponse:
     """Sessions of a project, a user, or a user in a project, newest first."""
-    if project_id is None and user_id is None:
-        message = "One of project_id and user_id is required."
-        raise InvalidRequestError(
-            errors=[{"field": name, "message": message} for name in ("project_id", "user_id")]
-        )
+    require_whose(project_id, user_id)
     wanted = SessionFilter(project_id, user_id)
     page = await api.sessions.list_sessions(wanted, limit, cursor)
     return WireResponse(wire.session_page(page))

@@ -13,7 +13,7 @@ from contracts.base import MAX_ID
 from functions.ai.domain.budgets import Scope
 from functions.ai.domain.usage import GroupBy, UsageFilter
 from functions.ai.routes import money_wire
-from functions.ai.routes.parameters import ApiDep, Cursor, Limit, OptionalId, signed
+from functions.ai.routes.parameters import ApiDep, Cursor, Limit, OptionalId, require_whose, signed
 from functions.ai.routes.wire import WireResponse
 from servicekit.errors import InvalidRequestError
 from servicekit.paging import DEFAULT_LIMIT
@@ -50,11 +50,7 @@ async def get_usage(
     cursor: Cursor = None,
 ) -> WireResponse:
     """What a project, a user, or a user in a project used."""
-    if project_id is None and user_id is None:
-        message = "One of project_id and user_id is required."
-        raise InvalidRequestError(
-            errors=[{"field": name, "message": message} for name in ("project_id", "user_id")]
-        )
+    require_whose(project_id, user_id)
     wanted = UsageFilter(project_id, user_id, *_days(first, to, api.clock()))
     by = cast("list[GroupBy]", list(dict.fromkeys(group_by.split(","))))
     report = await api.usage.report(wanted, by, limit, cursor)

@@ -8,6 +8,7 @@ from fastapi import Depends, Query, Request
 
 from contracts.base import MAX_ID
 from functions.ai.domain.dependencies import Api
+from servicekit.errors import InvalidRequestError
 from servicekit.identity import require_caller
 from servicekit.paging import MAX_LIMIT
 
@@ -25,6 +26,15 @@ def _api(request: Request) -> Api:
 async def signed(request: Request) -> None:
     """Raises `UnauthenticatedError` where the gateway named no caller."""
     require_caller(request.scope)
+
+
+def require_whose(project_id: int | None, user_id: int | None) -> None:
+    """Raises `InvalidRequestError` where neither a project nor a user is named."""
+    if project_id is None and user_id is None:
+        message = "One of project_id and user_id is required."
+        raise InvalidRequestError(
+            errors=[{"field": name, "message": message} for name in ("project_id", "user_id")]
+        )
 
 
 ApiDep = Annotated[Api, Depends(_api)]

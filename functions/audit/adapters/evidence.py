@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from servicekit.aws import LazyClient, make_client
+from servicekit.backoff import full_jitter
 from servicekit.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ AnswerT = TypeVar("AnswerT")
 
 _WORKERS = 16
 _ATTEMPTS = 6
-_BACKOFF_SECONDS = 0.05
+_FIRST_PAUSE_SECONDS = 0.05
 _EXISTS = "PreconditionFailed"
 _MISSING = "NoSuchKey"
 # Another conditional put of the same name is under way: AWS wants the put tried again.
@@ -61,8 +61,7 @@ class S3Evidence:
                     return False
             else:
                 return True
-            # Full jitter: waiting equally long would let the same rivals meet again.
-            await asyncio.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311
+            await asyncio.sleep(full_jitter(attempt, _FIRST_PAUSE_SECONDS))
         raise StoreUnavailableError(retry_after=1)
 
     async def read(self, name: str) -> bytes | None:

@@ -20,13 +20,12 @@ from functions.audit.adapters import keys
 from functions.audit.domain.errors import ExportConflictError
 from functions.audit.domain.models import Export, Filter, Span
 from servicekit.clock import from_text, to_text
-from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Put
+from servicekit.dynamodb import NEW, ConditionFailedError, DynamoTable, Expression, Item, Put
 from servicekit.errors import StoreUnavailableError
 from servicekit.paging import InvalidCursorError
 
 _INDEX = "gsi1"
 _POSITION = re.compile(r"[0-9TZ:.-]{27}#([0-9a-z-]{1,64})")
-_NEW = Expression("attribute_not_exists(pk)")
 
 
 class DynamoExports:
@@ -38,7 +37,7 @@ class DynamoExports:
     async def create(self, export: Export) -> Export:
         """See `ports.Exports`."""
         try:
-            await self._table.put(Put(_item(export), _NEW))
+            await self._table.put(Put(_item(export), NEW))
         except ConditionFailedError:
             found = await self.get(export.export_id)
             if found is None:

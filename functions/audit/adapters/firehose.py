@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from functions.audit.domain.errors import ArchiveUnavailableError
-from servicekit.aws import LazyClient, make_client
+from servicekit.aws import LazyClient, guarded, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_firehose import FirehoseClient
@@ -40,20 +40,13 @@ class FirehoseArchive:
         return refused
 
     def _put(self, batch: Sequence[bytes]) -> list[int]:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        try:
-            answer = self._client.get().put_record_batch(
+        answer = guarded(
+            "firehose",
+            ArchiveUnavailableError,
+            lambda: self._client.get().put_record_batch(
                 DeliveryStreamName=self._stream, Records=[{"Data": data} for data in batch]
-            )
-        except ClientError as error:
-            _logger.exception(
-                "firehose refused", extra={"aws_code": error.response["Error"]["Code"]}
-            )
-            raise ArchiveUnavailableError(retry_after=1) from None
-        except BotoCoreError:
-            _logger.exception("firehose failed")
-            raise ArchiveUnavailableError(retry_after=1) from None
+            ),
+        )
         if not answer["FailedPutCount"]:
             return []
         # An answer of 200 says nothing about the entries: each tells for itself.

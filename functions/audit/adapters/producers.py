@@ -17,7 +17,7 @@ from typing import Any
 from functions.audit.adapters import keys
 from functions.audit.domain.models import Gap, ProducerState
 from servicekit.clock import from_text, to_text
-from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Put
+from servicekit.dynamodb import NEW, ConditionFailedError, DynamoTable, Expression, Item, Put
 
 
 class DynamoProducers:
@@ -51,7 +51,7 @@ class DynamoProducers:
         """See `ports.Producers`."""
         state = ProducerState(producer, through=0, through_at=None)
         try:
-            await self._table.put(Put(_item(state), Expression("attribute_not_exists(pk)")))
+            await self._table.put(Put(_item(state), NEW))
         except ConditionFailedError:
             return  # known already
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
-from servicekit.aws import LazyClient, make_client
+from servicekit.aws import LazyClient, guarded, make_client
 from servicekit.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -16,7 +15,6 @@ if TYPE_CHECKING:
 
 _CONNECT_SECONDS = 2
 _READ_SECONDS = 5
-_logger = logging.getLogger(__name__)
 
 
 class _Queue:
@@ -28,18 +26,11 @@ class _Queue:
         await asyncio.to_thread(self._send, json.dumps(message))
 
     def _send(self, body: str) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        try:
-            self._client.get().send_message(QueueUrl=self._url, MessageBody=body)
-        except ClientError as error:
-            _logger.exception(
-                "the queue refused", extra={"aws_code": error.response["Error"]["Code"]}
-            )
-            raise StoreUnavailableError(retry_after=1) from None
-        except BotoCoreError:
-            _logger.exception("the queue does not answer")
-            raise StoreUnavailableError(retry_after=1) from None
+        guarded(
+            "the queue",
+            StoreUnavailableError,
+            lambda: self._client.get().send_message(QueueUrl=self._url, MessageBody=body),
+        )
 
 
 class SqsExportQueue:

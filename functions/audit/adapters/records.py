@@ -38,9 +38,9 @@ from functions.audit.domain.models import (
 from functions.audit.domain.ports import Producers
 from servicekit.clock import Clock, from_text, to_text
 from servicekit.dynamodb import (
+    NEW,
     TRANSACTION_SIZE,
     DynamoTable,
-    Expression,
     Item,
     Put,
     TransactionRefusedError,
@@ -56,7 +56,6 @@ _logger = logging.getLogger(__name__)
 _PAIRS = TRANSACTION_SIZE // 2
 # A transaction has at most 4 MB; what an item has beside its record is far below the rest.
 _TRANSACTION_BYTES = 3_000_000
-_NEW = Expression("attribute_not_exists(pk)")
 _PAGE_BYTES = 4_000_000
 """Of the records of one page: a function's answer has at most 6 MB."""
 
@@ -117,8 +116,8 @@ class DynamoRecordWriter:
 
     def _writes(self, entry: Entry) -> list[Write]:
         return [
-            Put(self.item(entry), _NEW),
-            Put(marker_item(self.marker(entry)), _NEW, table=self._ledger.name),
+            Put(self.item(entry), NEW),
+            Put(marker_item(self.marker(entry)), NEW, table=self._ledger.name),
         ]
 
     @staticmethod

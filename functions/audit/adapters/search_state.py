@@ -14,7 +14,7 @@ from typing import Any
 from functions.audit.adapters import keys
 from functions.audit.domain.models import Searched
 from servicekit.clock import from_text, to_text
-from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Put
+from servicekit.dynamodb import NEW, ConditionFailedError, DynamoTable, Expression, Item, Put
 
 
 class DynamoSearchState:
@@ -32,9 +32,7 @@ class DynamoSearchState:
         """See `ports.SearchState`."""
         previous = searched.version - 1
         condition = (
-            Expression("version = :previous", values={":previous": previous})
-            if previous
-            else Expression("attribute_not_exists(pk)")
+            Expression("version = :previous", values={":previous": previous}) if previous else NEW
         )
         try:
             await self._table.put(Put(_item(searched), condition))

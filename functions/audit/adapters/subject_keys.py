@@ -10,12 +10,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from functions.audit.domain.models import SubjectKey
-from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Key, Put
+from servicekit.dynamodb import (
+    NEW,
+    THERE,
+    ConditionFailedError,
+    DynamoTable,
+    Item,
+    Key,
+    Put,
+)
 from servicekit.errors import StoreUnavailableError
 
 _PREFIX = "USER#"
-_NEW = Expression("attribute_not_exists(pk)")
-_THERE = Expression("attribute_exists(pk)")
 
 
 class DynamoSubjectKeys:
@@ -38,7 +44,7 @@ class DynamoSubjectKeys:
         """See `ports.SubjectKeys`."""
         item: Item = {**_key(key.user_id), "key_id": key.key_id, "wrapped": key.wrapped}
         try:
-            await self._table.put(Put(item, _NEW))
+            await self._table.put(Put(item, NEW))
         except ConditionFailedError as error:
             # It may have been deleted between the refusal and now: then there is none to return.
             if error.item is None:
@@ -49,7 +55,7 @@ class DynamoSubjectKeys:
     async def delete(self, user_id: int) -> bool:
         """See `ports.SubjectKeys`."""
         try:
-            await self._table.delete(_key(user_id), _THERE)
+            await self._table.delete(_key(user_id), THERE)
         except ConditionFailedError:
             return False
         return True

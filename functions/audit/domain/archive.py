@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from functions.audit.domain.errors import ArchiveUnavailableError
 from functions.audit.domain.ports import Archive
 from functions.audit.domain.record_schema import RECORD_SCHEMA
+from servicekit.backoff import full_jitter
 from servicekit.metrics import Metrics
 
 COLUMNS: Mapping[str, str] = {
@@ -45,8 +45,8 @@ _MAX_BIGINT = 2**63 - 1
 _MAX_NAMED = 20
 _MAX_KEY_TEXT = 200
 _ATTEMPTS = 5
-_BACKOFF_SECONDS = 0.1
-_MAX_BACKOFF_SECONDS = 2.0
+_FIRST_PAUSE_SECONDS = 0.1
+_LONGEST_PAUSE_SECONDS = 2.0
 _logger = logging.getLogger(__name__)
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -102,7 +102,9 @@ class Archiver:
             if not pending:
                 return len(deliveries)
             if attempt:
-                await self._sleep(_pause(attempt))
+                await self._sleep(
+                    full_jitter(attempt, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+                )
             refused = await self._archive.put(pending)
             pending = [pending[position] for position in refused]
         if pending:
@@ -171,9 +173,3 @@ def _fits(value: object, column: str) -> bool:
     if column == "string":
         return isinstance(value, str)
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_BIGINT
-
-
-def _pause(attempt: int) -> float:
-    # Full jitter: shards that were refused together must not come back together.
-    longest = min(_BACKOFF_SECONDS * 2**attempt, _MAX_BACKOFF_SECONDS)
-    return random.uniform(0, longest)  # noqa: S311

@@ -10,6 +10,7 @@ from functions.ai.domain import budget_guard
 from functions.ai.domain.budget_guard import BudgetGuard
 from functions.ai.domain.budgets import Budget, Scope, Spender
 from functions.ai.domain.money_errors import BudgetExhaustedError
+from servicekit.backoff import full_jitter
 from servicekit.dynamodb import WriteConflictError
 from servicekit.errors import StoreUnavailableError
 from tests.fakes.memory_money import MemoryMoney
@@ -40,12 +41,11 @@ def pauses(monkeypatch):
     """The longest pause that each attempt might have had; none is waited for."""
     longest: list[float] = []
 
-    def uniform(low, high):
-        assert low == 0
-        longest.append(high)
+    def pause(attempt, first, most):
+        longest.append(full_jitter(attempt, first, most, lambda: 1.0))
         return 0
 
-    monkeypatch.setattr("random.uniform", uniform)
+    monkeypatch.setattr(budget_guard, "full_jitter", pause)
     return longest
 
 

@@ -6,7 +6,6 @@ import pytest
 
 from functions.ai.adapters.session_items import message_from, message_item
 from functions.ai.domain.context import fit
-from functions.ai.domain.estimate import IMAGE_TOKENS, prompt_tokens
 from functions.ai.domain.image_loader import (
     LEFT_OUT,
     LOADS_AT_ONCE,
@@ -18,7 +17,7 @@ from functions.ai.domain.image_loader import (
 from functions.ai.domain.inference import Image, ImageRef, Prompt, Text, Utterance
 from functions.ai.domain.models import Draft, Message, Session
 from functions.ai.domain.routing import Needs
-from functions.ai.domain.tokens import utterance_tokens
+from functions.ai.domain.tokens import IMAGE_TOKENS, prompt_tokens, utterance_tokens
 from servicekit.clock import utc_now
 from tests.fakes.memory_content import MemoryContent
 

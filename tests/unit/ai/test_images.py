@@ -311,7 +311,8 @@ async def test_a_turn_whose_process_is_gone_is_not_in_the_way_of_images(service)
     session_id = await chat(service)
     memory = service.memory
     turn = next(iter(memory.turns.turns.values()))
-    memory.turns.turns[turn.turn_id] = replace(turn, status="running", lease_expires_at=1)
+    stuck = replace(turn, status="running", attempt=2, lease_expires_at=1)
+    memory.turns.turns[turn.turn_id] = stuck
     session = memory.sessions.sessions[session_id]
     memory.sessions.sessions[session_id] = replace(session, turn_id=turn.turn_id)
     await chat(service, session_id=session_id, images=[data_url()])

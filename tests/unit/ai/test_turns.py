@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -371,6 +372,43 @@ async def test_the_turn_of_a_process_that_is_gone_ends_and_keeps_what_was_said(
     assert [m["content"] for m in await successor.messages(turn["session_id"])] == ["Hi", "Half"]
     body = chat_body(session_id=turn["session_id"], message="And?")
     assert (await successor.call("POST", CHAT, body)).status_code == 200
+
+
+async def test_what_a_process_that_is_gone_had_said_is_charged_once_as_an_estimate(
+    service, monkeypatch
+):
+    monkeypatch.setattr("functions.ai.domain.runner.WATCH_SECONDS", 60)
+    await service.call("PUT", "/api/v1/budgets/project-7", {"daily_limit": "5"})
+    service.provider.script = [["Ha", "lf"], None, DONE]
+    call, turn_id = await running(service)
+    await stored(service, turn_id, 2)
+    successor = await crashed(service, turn_id)
+    turn, again = await asyncio.gather(status(successor, turn_id), status(successor, turn_id))
+    assert turn == again
+    (charge,) = successor.memory.money.charges.values()
+    assert (charge.turn_id, charge.attempt, charge.estimated) == (turn_id, 1, True)
+    # "Hi" and its frame, and four characters.
+    assert (charge.usage.input, charge.usage.output) == (18, 1)
+    assert (turn["usage_estimated"], turn["usage"]["input"]) == (True, 18)
+    assert Decimal(turn["cost"]) == charge.dollars
+    usage = await successor.call("GET", "/api/v1/usage?project_id=7&from=2026-11-22&to=2026-11-22")
+    assert usage.json()["total"]["estimated_calls"] == 1
+    budget = (await successor.call("GET", "/api/v1/budgets/project-7")).json()
+    assert Decimal(budget["periods"][0]["spent"]) == charge.dollars
+    # It was only slow: its attempt is no longer its own, nor is what that cost.
+    service.provider.go.set()
+    await call
+    assert list(successor.memory.money.charges.values()) == [charge]
+
+
+async def test_a_process_that_is_gone_and_had_said_nothing_costs_nothing(service, monkeypatch):
+    monkeypatch.setattr("functions.ai.domain.runner.WATCH_SECONDS", 60)
+    service.provider.script = [None]
+    _, turn_id = await running(service)
+    successor = await crashed(service, turn_id)
+    turn = await status(successor, turn_id)
+    assert (turn["status"], turn["usage"], turn["cost"]) == ("failed", None, None)
+    assert successor.memory.money.charges == {}
 
 
 async def test_a_session_whose_turn_is_gone_takes_the_next_message(service, monkeypatch):

@@ -23,8 +23,10 @@ from datetime import datetime
 from typing import Any, cast
 
 from servicekit.audit import AuditUnavailableError, JsonObject
+from servicekit.backoff import full_jitter
 from servicekit.clock import from_text
 from servicekit.dynamodb import (
+    NEW,
     ConditionFailedError,
     DynamoTable,
     Expression,
@@ -48,8 +50,8 @@ PK_PREFIX = "AUDITOUT#"
 _PATIENCE_SECONDS = 5.0
 """How long an event is tried while others are in the way; API Gateway waits 29 s."""
 
-_BACKOFF_SECONDS = 0.01
-_MAX_DOUBLINGS = 4
+_FIRST_PAUSE_SECONDS = 0.01
+_LONGEST_PAUSE_SECONDS = 0.16
 _SEQUENCE_DIGITS = 16
 
 
@@ -91,7 +93,9 @@ class DynamoOutbox:
                 except StoreUnavailableError:
                     break
                 # The first refusal of a shard only tells how far it has come.
-                pause = _pause(attempt) if attempt else 0
+                pause = 0.0
+                if attempt:
+                    pause = full_jitter(attempt, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
                 if clock() + pause > deadline:
                     break
                 await asyncio.sleep(pause)
@@ -206,7 +210,7 @@ def _put(producer: str, sequence: int, event: JsonObject) -> Put:
             "event": json.dumps(numbered, ensure_ascii=False, separators=(",", ":")),
             "recorded_at": event["occurred_at"],
         },
-        Expression("attribute_not_exists(pk)"),
+        NEW,
     )
 
 
@@ -218,9 +222,3 @@ def _item_from(item: Mapping[str, Any]) -> OutboxItem:
         from_text(item["recorded_at"]),
         item.get("refused"),
     )
-
-
-def _pause(attempt: int) -> float:
-    # Full jitter: waiting equally long would let the same rivals meet again.
-    longest = _BACKOFF_SECONDS * 2 ** min(attempt, _MAX_DOUBLINGS)
-    return random.uniform(0, longest)  # noqa: S311

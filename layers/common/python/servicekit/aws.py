@@ -6,11 +6,17 @@ the rest of a function's start.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from typing import Any, Generic, TypeVar
 
+from servicekit.errors import AppError
+
 ClientT = TypeVar("ClientT")
+T = TypeVar("T")
+
+_logger = logging.getLogger(__name__)
 
 # Making clients is not thread-safe in botocore, using them is.
 _lock = threading.Lock()
@@ -44,6 +50,23 @@ def make_client(service: str, **config: Any) -> Any:
     from botocore.session import get_session  # noqa: PLC0415
 
     return get_session().create_client(service, config=Config(**config))
+
+
+def guarded(name: str, unavailable: type[AppError], call: Callable[[], T]) -> T:
+    """What `call` returns; where AWS refuses it or does not answer, that is logged under `name`,
+    by AWS's code alone, and `unavailable` is raised.
+    """
+    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+    try:
+        return call()
+    except ClientError as error:
+        code = error.response["Error"]["Code"]
+        _logger.exception("%s refused", name, extra={"aws_code": code})
+        raise unavailable(retry_after=1) from None
+    except BotoCoreError:
+        _logger.exception("%s does not answer", name)
+        raise unavailable(retry_after=1) from None
 
 
 def current_region() -> str:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from servicekit.aws import LazyClient, make_client
+from servicekit.backoff import full_jitter
 from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import ClaimUpdate, Record
 from servicekit.ids import MAX_INTEGER_ID, IdsExhaustedError, new_ulid
@@ -38,7 +38,7 @@ TRANSACTION_SIZE = 100
 
 _WORKERS = 16
 _ATTEMPTS = 6
-_BACKOFF_SECONDS = 0.025
+_FIRST_PAUSE_SECONDS = 0.025
 _TRANSIENT_REASONS = frozenset(
     {"None", "TransactionConflict", "ThrottlingError", "ProvisionedThroughputExceeded"}
 )
@@ -96,6 +96,13 @@ class Expression:
         if self.values:
             arguments["ExpressionAttributeValues"] = to_attributes(self.values)
         return arguments
+
+
+NEW = Expression("attribute_not_exists(pk)")
+"""There is no such item yet."""
+
+THERE = Expression("attribute_exists(pk)")
+"""There is such an item."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -546,8 +553,7 @@ class _InProgressError(Exception):
 
 
 async def _back_off(attempt: int) -> None:
-    # Full jitter: waiting equally long would let the same rivals meet again.
-    await asyncio.sleep(random.uniform(0, _BACKOFF_SECONDS * 2**attempt))  # noqa: S311
+    await asyncio.sleep(full_jitter(attempt, _FIRST_PAUSE_SECONDS))
 
 
 def _make_client() -> DynamoDBClient:
