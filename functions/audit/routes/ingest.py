@@ -15,11 +15,11 @@ from functions.audit.domain.dependencies import Ingest
 from functions.audit.domain.ingest import IngestService, Outcome, choose_event_id
 from functions.audit.domain.models import NewEvent
 from functions.audit.routes import wire
-from functions.audit.routes.app import idempotency_key, new_app, signed_router
-from functions.audit.routes.wire import WireResponse
 from servicekit.errors import AppError, InvalidRequestError
+from servicekit.fastapi_app import idempotency_key, new_app, signed_router
 from servicekit.identity import require_caller
 from servicekit.problems import to_app_error
+from servicekit.responses import WireResponse
 
 _EVENT_DEPTH = v1.MAX_METADATA_DEPTH + 1
 _EVENTS = "events"
@@ -63,7 +63,7 @@ ReporterDep = Annotated[Reporter, Depends(_reporter)]
 
 def create_app(dependencies: Ingest) -> FastAPI:
     """The ingest function's app."""
-    return new_app(dependencies, routes)
+    return new_app(dependencies, routes, max_body_bytes=v1.MAX_BODY_BYTES)
 
 
 @routes.post("/api/v1/events")
