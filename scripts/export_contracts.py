@@ -19,10 +19,11 @@ sys.path.insert(0, str(ROOT))
 from contracts.ai.events import EVENTS  # noqa: E402
 from contracts.ai.operations import AI_V1  # noqa: E402
 from contracts.audit.operations import AUDIT_V1  # noqa: E402
+from contracts.messaging.operations import MESSAGING_V1  # noqa: E402
 from scripts.contract_tools.compatibility import breaking_changes  # noqa: E402
 from scripts.contract_tools.openapi import as_text, event_schema, json_schemas, openapi  # noqa: E402
 
-CONTRACTS = (AI_V1, AUDIT_V1)
+CONTRACTS = (AI_V1, AUDIT_V1, MESSAGING_V1)
 # Everything in these belongs to this script: a file that it would not write is stale.
 GENERATED = ("openapi", "schemas", "events")
 

@@ -13,14 +13,21 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from contracts.ai.events import EVENTS, Event
 from contracts.ai.operations import AI_V1
 from contracts.audit.operations import AUDIT_V1
+from contracts.messaging.operations import MESSAGING_V1
 from contracts.operation import Contract, Operation
 from scripts.contract_tools.openapi import json_schemas, used_models
 
 ROOT = Path(__file__).resolve().parents[2]
-CONTRACTS = pytest.mark.parametrize("contract", [AI_V1, AUDIT_V1], ids=lambda c: c.service)
+CONTRACTS = pytest.mark.parametrize(
+    "contract", [AI_V1, AUDIT_V1, MESSAGING_V1], ids=lambda c: c.service
+)
 OPERATIONS = pytest.mark.parametrize(
     ("contract", "operation"),
-    [(contract, operation) for contract in (AI_V1, AUDIT_V1) for operation in contract.operations],
+    [
+        (contract, operation)
+        for contract in (AI_V1, AUDIT_V1, MESSAGING_V1)
+        for operation in contract.operations
+    ],
     ids=lambda value: value.service if isinstance(value, Contract) else value.operation_id,
 )
 # They may be repeated as they are: nothing is made twice.

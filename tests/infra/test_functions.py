@@ -34,6 +34,12 @@ SETTINGS = {
             "watcher": "WatcherSettings",
         }.items()
     },
+    **{
+        f"messaging-{name}": ("functions.messaging.settings", model)
+        for name, model in {
+            "control": "ControlSettings",
+        }.items()
+    },
 }
 
 

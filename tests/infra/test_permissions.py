@@ -86,6 +86,12 @@ AUDIT = {
     )
     | {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions", "logs:PutLogEvents"},
 }
+MESSAGING = {
+    f"messaging-{name}": actions | LOGS | TRACES
+    for name, actions in {
+        "control": dynamodb("GetItem"),
+    }.items()
+}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE
@@ -115,6 +121,7 @@ ALLOWED = {
     | LOGS
     | TRACES,
     **AUDIT,
+    **MESSAGING,
     "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
     | {"dynamodb:BatchWriteItem", "execute-api:Invoke", "ssm:GetParameter"}
     | {"cloudwatch:PutMetricData"}
