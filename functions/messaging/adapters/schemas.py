@@ -94,7 +94,7 @@ def _error(validate: Validate, value: Any, where: str) -> Iterator[tuple[str, st
     except JsonSchemaValueException as error:
         # The validator calls the value `data`; its messages quote the schema, not the value.
         path = ".".join(map(str, (where, *error.path[1:])))
-        yield path, error.message.removeprefix(error.name).strip()
+        yield path, error.message.removeprefix(error.name or "").strip()
 
 
 def _anchored(schema: Any) -> Any:
