@@ -50,7 +50,7 @@ class MessagingSweep(Construct):
                 "SWEEP_EVENTS_PER_SECOND": str(settings.event_sweep_rate),
             },
             memory_mb=512,
-            # It begins its last page after 40 s; the bus is asked for 30 s at most.
+            # It begins its last page after 30 s; the bus is asked for 15 s at most.
             timeout=Duration.seconds(90),
             permissions=[
                 queries("Unpublished", table, "gsi2"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ MAX_CALL_BYTES = 1_000_000
 
 CALLS_AT_ONCE = 4
 ATTEMPTS = 5
+# No call begins later: whoever published gets an answer in time, and the sweep has the rest.
+_PATIENCE_SECONDS = 8.0
 _FIRST_PAUSE_SECONDS = 0.05
 _CONNECT_SECONDS = 2
 _READ_SECONDS = 5
@@ -51,7 +54,8 @@ class EventBridgeBus:
     async def put(self, envelopes: Sequence[Envelope]) -> list[int]:
         """See `Bus`."""
         entries = [self._entry(position, envelope) for position, envelope in enumerate(envelopes)]
-        left = await asyncio.gather(*(self._put(call) for call in _calls(entries)))
+        ends = time.monotonic() + _PATIENCE_SECONDS
+        left = await asyncio.gather(*(self._put(call, ends) for call in _calls(entries)))
         return sorted(entry.position for call in left for entry in call)
 
     def close(self) -> None:
@@ -73,7 +77,7 @@ class EventBridgeBus:
             },
         )
 
-    async def _put(self, entries: Sequence[_Entry]) -> Sequence[_Entry]:
+    async def _put(self, entries: Sequence[_Entry], ends: float) -> Sequence[_Entry]:
         """Puts one call's worth, and again those that were refused; returns those left over."""
         loop = asyncio.get_running_loop()
         for attempt in range(ATTEMPTS):
@@ -81,17 +85,20 @@ class EventBridgeBus:
                 # Full jitter: waiting equally long would let the same rivals meet again.
                 longest = _FIRST_PAUSE_SECONDS * 2**attempt
                 await asyncio.sleep(random.uniform(0, longest))  # noqa: S311
-            refused, again = await loop.run_in_executor(self._workers, self._put_now, entries)
+            refused, again = await loop.run_in_executor(self._workers, self._put_now, entries, ends)
             entries = [entries[index] for index in refused]
             if not entries or not again:
                 break
         return entries
 
-    def _put_now(self, entries: Sequence[_Entry]) -> tuple[Sequence[int], bool]:
+    def _put_now(self, entries: Sequence[_Entry], ends: float) -> tuple[Sequence[int], bool]:
         """Which of the entries were refused, and whether it makes sense to send them again."""
         from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
 
         everything = range(len(entries))
+        if time.monotonic() >= ends:
+            _logger.warning("no time is left for the bus", extra={"entries": len(entries)})
+            return everything, False
         try:
             answer = self._client.get().put_events(Entries=[one.entry for one in entries])
         except ClientError as error:

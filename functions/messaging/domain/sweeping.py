@@ -19,7 +19,7 @@ OLDEST = "EventsUnpublishedOldestSeconds"
 """Figure: the age of the oldest event that the bus does not have after a sweep."""
 
 _PAGE = 50
-# The bus refuses whatever comes: the next sweep tries again.
+# More, and the bus refuses whatever comes: the next sweep tries again.
 _MOST_REFUSED = 200
 _logger = logging.getLogger(__name__)
 
@@ -68,13 +68,18 @@ class Sweeper:
         before = self._clock() - self._pace.after
         seen: set[str] = set()
         refused: list[Event] = []
-        waiting: list[Event] = []
+        limit = _PAGE
         while True:
+            found = await self._store.unpublished(before, limit)
             # What was marked a moment ago may still be in the index, what was refused is.
-            found = await self._store.unpublished(before, _PAGE + len(seen))
             waiting = [event for event in found if event.event_id not in seen][:_PAGE]
-            if not waiting or len(refused) > _MOST_REFUSED or self._timer() >= ends:
+            if len(refused) > _MOST_REFUSED or self._timer() >= ends:
                 break
+            if not waiting and len(found) < limit:
+                break
+            limit = _PAGE + len(found) - len(waiting)
+            if not waiting:
+                continue
             began = self._timer()
             seen.update(event.event_id for event in waiting)
             refused += await put_on_bus(waiting, self._store, self._bus, self._schemas, self._clock)

@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.messaging.bootstrap.sweep import sweep_from_environment
 
-_SWEEP_SECONDS = 40.0
+_SWEEP_SECONDS = 30.0
 
 _sweeper = sweep_from_environment()
 # One event loop for all calls: whatever is made within one belongs to it.

@@ -88,6 +88,12 @@ async def test_what_the_envelope_knows_is_added_to_a_report(sink):
 
 
 @pytest.mark.anyio
+async def test_a_publishers_clock_that_is_ahead_is_not_believed(sink):
+    record = await taken(sink, bus_event("user.updated", time="2027-01-01T00:00:00Z"))
+    assert record["occurred_at"] == "2026-11-22T11:59:59.000000Z"
+
+
+@pytest.mark.anyio
 @pytest.mark.parametrize(
     "told",
     [bus_event(target="user-events"), {**BUS_EVENT, "replay-name": "01KASM9C5B2H6K3T8Y4R1WQ7ZE"}],

@@ -174,3 +174,10 @@ async def test_nothing_is_no_call():
     client = Client()
     assert await put(client, []) == []
     assert client.calls == []
+
+
+async def test_no_call_begins_when_time_is_up(monkeypatch):
+    monkeypatch.setattr(eventbridge, "_PATIENCE_SECONDS", 0)
+    client = Client()
+    assert await put(client, [envelope("a"), envelope("b")]) == [0, 1]
+    assert client.calls == []

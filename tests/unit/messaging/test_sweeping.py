@@ -122,6 +122,24 @@ async def test_marks_that_fail_end_in_repetitions_not_in_a_loop(world):
     assert world.bus.ids == ["a", "b", "a", "b"]
 
 
+async def test_an_index_that_is_behind_hides_nothing(world):
+    await world.left_behind(*(f"e{n:03}" for n in range(170)))
+    world.service.clock.pass_seconds(61)
+    first = dict(world.store.events)
+    unpublished = world.store.unpublished
+
+    async def behind(before, limit):
+        current, world.store.events = world.store.events, first
+        try:
+            return await unpublished(before, limit)
+        finally:
+            world.store.events = current
+
+    world.store.unpublished = behind
+    assert await world.sweeper.sweep(40) == 170
+    assert len(world.bus.ids) == len(set(world.bus.ids)) == 170
+
+
 async def test_without_the_store_the_sweep_fails_loudly(world):
     world.store.failing = {"unpublished"}
     with pytest.raises(StoreUnavailableError):
