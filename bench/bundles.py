@@ -77,7 +77,7 @@ AI = Service(
         "HIGH_QUEUE_URL": "http://bench/high",
         "NORMAL_QUEUE_URL": "http://bench/normal",
         "MAX_RECEIVES": "5",
-        "EVENT_BUS": "bench",
+        "MESSAGING_URL_PARAMETER": "/bench/messaging/api-url",
         "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
         "MODEL_IDLE_TIMEOUT_SECONDS": "60",
     },
@@ -123,7 +123,21 @@ AUDIT = Service(
         "WRAPPING_KEY_ID": "bench",
     },
 )
-SERVICES = (AI, AUDIT)
+MESSAGING = Service(
+    name="messaging",
+    locks=("functions/messaging/requirements.txt",),
+    entrypoints=("control", "publish", "sweep"),
+    environment={
+        **_EVERY_FUNCTION,
+        "POWERTOOLS_SERVICE_NAME": "message-queue-service",
+        "TABLE_NAME": "bench",
+        "EVENT_RETENTION_DAYS": "30",
+        "EVENT_BUS": "bench",
+        "SWEEP_AFTER_SECONDS": "60",
+        "SWEEP_EVENTS_PER_SECOND": "200",
+    },
+)
+SERVICES = (AI, AUDIT, MESSAGING)
 
 
 def zipped_size(folder: Path) -> int:

@@ -63,6 +63,13 @@ class DeploySettings:
     high_jobs_at_once: int = 20
     normal_jobs_at_once: int = 10
 
+    # How long an event of the message service, and what happened to it, can be read.
+    event_retention_days: int = 30
+    # When the sweep sends an accepted event that the bus does not have, longer than a call may
+    # take, and how many a second at most.
+    event_sweep_after_seconds: int = 60
+    event_sweep_rate: int = 200
+
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90
     audit_retention_days: int = 365

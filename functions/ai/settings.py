@@ -95,9 +95,10 @@ class WorkerSettings(StreamSettings, QueueSettings):
 
 
 class DispatchSettings(QueueSettings):
-    """Of the function that brings jobs to their queues, and events to the bus."""
+    """Of the function that brings jobs to their queues, and their events to the message service."""
 
-    event_bus: str = Field(min_length=1)
+    # The SSM parameter that holds the address of the message service's API.
+    messaging_url_parameter: str = Field(min_length=1)
 
 
 class UpkeepSettings(StorageSettings, QueueSettings):

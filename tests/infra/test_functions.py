@@ -35,6 +35,14 @@ SETTINGS = {
             "watcher": "WatcherSettings",
         }.items()
     },
+    **{
+        f"messaging-{name}": ("functions.messaging.settings", model)
+        for name, model in {
+            "control": "ControlSettings",
+            "publish": "PublishSettings",
+            "sweep": "SweepSettings",
+        }.items()
+    },
 }
 
 

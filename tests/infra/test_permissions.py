@@ -86,6 +86,15 @@ AUDIT = {
     )
     | {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions", "logs:PutLogEvents"},
 }
+PUT_EVENTS = {"events:PutEvents"}
+MESSAGING = {
+    f"messaging-{name}": actions | LOGS | TRACES
+    for name, actions in {
+        "control": dynamodb("GetItem", "Query"),
+        "publish": dynamodb("GetItem", "PutItem", "UpdateItem") | PUT_EVENTS,
+        "sweep": dynamodb("Query", "UpdateItem") | PUT_EVENTS | METRICS,
+    }.items()
+} | {"messaging-sweep-schedule": {"lambda:InvokeFunction"}}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE
@@ -109,7 +118,8 @@ ALLOWED = {
     | dynamodb("BatchGetItem", "DeleteItem")
     | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"}
     | {"secretsmanager:GetSecretValue"},
-    "ai-dispatch": {"sqs:SendMessage", "sqs:SendMessageBatch", "events:PutEvents"}
+    "ai-dispatch": {"sqs:SendMessage", "sqs:SendMessageBatch"}
+    | {"execute-api:Invoke", "ssm:GetParameter"}
     | STREAM
     | FAILURES
     | LOGS
@@ -123,6 +133,7 @@ ALLOWED = {
     | TRACES,
     "ai-upkeep-schedule": {"lambda:InvokeFunction"},
     **AUDIT,
+    **MESSAGING,
     "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
     | {"dynamodb:BatchWriteItem", "execute-api:Invoke", "ssm:GetParameter"}
     | {"cloudwatch:PutMetricData"}

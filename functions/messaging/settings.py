@@ -1,0 +1,41 @@
+"""The environment of the message service's functions: a field is the variable of its upper-case
+name.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from servicekit.settings import Settings
+
+
+class BaseSettings(Settings):
+    """Of every function."""
+
+    environment: Literal["local", "dev", "staging", "prod"]
+    powertools_service_name: str = Field(min_length=1)
+    powertools_log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"]
+    table_name: str = Field(min_length=1)
+    # How long an event, and what happened to it, can be read.
+    event_retention_days: int = Field(ge=1)
+
+
+class PublishSettings(BaseSettings):
+    """Of the calls that are made all the time: events, reports of consumers, progress."""
+
+    event_bus: str = Field(min_length=1)
+
+
+class SweepSettings(BaseSettings):
+    """Of the function that sends what was left behind."""
+
+    event_bus: str = Field(min_length=1)
+    # Longer than a call that publishes may take: younger events are still in its hands.
+    sweep_after_seconds: int = Field(ge=30)
+    sweep_events_per_second: int = Field(ge=1)
+
+
+class ControlSettings(BaseSettings):
+    """Of the calls that read and administrate."""
