@@ -17,7 +17,7 @@ ID_PATTERN = r'^[!"$-.0-~]{1,128}$'
 """Visible ASCII but `#`, which joins the parts of stored keys, and `/`, which no path parameter
 holds: event ids, and whatever else is part of a key."""
 
-CONSUMER_PATTERN = r"^[a-z0-9][a-z0-9.:_-]{0,63}$"
+CONSUMER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}$"
 ERROR_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 MAX_DURATION_MS = 24 * 3600 * 1000
 

@@ -25,8 +25,8 @@ class ReplayCreate(WireModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
-    start: Annotated[UtcDatetime, Field(alias="from", description="Accepted at that time or later.")]
-    end: Annotated[UtcDatetime, Field(alias="to", description="Accepted before that time.")]
+    start: Annotated[UtcDatetime, Field(alias="from", description="Put on the bus at that time or later.")]
+    end: Annotated[UtcDatetime, Field(alias="to", description="Put on the bus before that time.")]
     stream: StreamName
     types: Annotated[
         list[EventType] | None,

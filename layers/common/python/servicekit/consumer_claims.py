@@ -17,7 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import cast
 
 from servicekit.clock import Clock, from_text, to_text, utc_now
-from servicekit.consumer import INTERRUPTED, Attempt, Claim, Done, Free, Held, Outcome
+from servicekit.consumption import INTERRUPTED, Attempt, Claim, Done, Free, Held, Outcome
 from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Key, Update
 from servicekit.errors import StoreUnavailableError
 
@@ -34,7 +34,7 @@ _NAMES = {"#status": "status", "#token": "token"}
 
 
 class DynamoClaims:
-    """`consumer.Claims`.
+    """`consumption.Claims`.
 
     `lease` is longer than a call of the function may take, so that whoever holds a claim past it is
     dead; the clocks of two processes may differ by the rest. `kept` is how long it is known that an
@@ -50,7 +50,7 @@ class DynamoClaims:
         self._clock = clock
 
     async def take(self, consumer: str, key: str, message_id: str) -> Claim | Done | Held:
-        """See `consumer.Claims`."""
+        """See `consumption.Claims`."""
         now = self._clock()
         wanted = Claim(
             consumer=consumer,
@@ -73,7 +73,7 @@ class DynamoClaims:
         return _taken(wanted, item)
 
     async def finish(self, claim: Claim, attempt: Attempt, *, done: bool) -> bool:
-        """See `consumer.Claims`."""
+        """See `consumption.Claims`."""
         try:
             await self._table.update(self.completion(claim, attempt, done=done))
         except ConditionFailedError as refused:
@@ -101,7 +101,7 @@ class DynamoClaims:
         )
 
     async def look(self, consumer: str, key: str) -> Free | Done | Held:
-        """See `consumer.Claims`."""
+        """See `consumption.Claims`."""
         item = await self._table.get(_key(consumer, key))
         if item is None:
             return Free()

@@ -17,7 +17,7 @@ MAX_HIDDEN_SECONDS = 12 * 3600 - 60
 
 
 class SqsVisibility:
-    """`consumer.Visibility` for all queues that lie beside the one of `queue_url`: messages name
+    """`consumption.Visibility` for all queues that lie beside the one of `queue_url`: messages name
     theirs by its ARN, which ends as its URL does.
     """
 
@@ -26,7 +26,7 @@ class SqsVisibility:
         self._client: LazyClient[SQSClient] = LazyClient(make or _make_client)
 
     async def hide(self, delivery: Delivery, seconds: int) -> None:
-        """See `consumer.Visibility`. Raises botocore's errors."""
+        """See `consumption.Visibility`. Raises botocore's errors."""
         await asyncio.to_thread(self._hide, delivery, min(seconds, MAX_HIDDEN_SECONDS))
 
     def close(self) -> None:
