@@ -60,6 +60,10 @@ class DeploySettings:
 
     # How long an event of the message service, and what happened to it, can be read.
     event_retention_days: int = 30
+    # When the sweep sends an accepted event that the bus does not have, longer than a call may
+    # take, and how many a second at most.
+    event_sweep_after_seconds: int = 60
+    event_sweep_rate: int = 200
 
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90

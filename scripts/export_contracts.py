@@ -16,12 +16,12 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from contracts.ai.events import EVENTS  # noqa: E402
 from contracts.ai.operations import AI_V1  # noqa: E402
 from contracts.audit.operations import AUDIT_V1  # noqa: E402
 from contracts.messaging.operations import MESSAGING_V1  # noqa: E402
+from contracts.messaging.registry import EVENT_TYPES  # noqa: E402
 from scripts.contract_tools.compatibility import breaking_changes  # noqa: E402
-from scripts.contract_tools.openapi import as_text, event_schema, json_schemas, openapi  # noqa: E402
+from scripts.contract_tools.openapi import as_text, json_schemas, openapi  # noqa: E402
 
 CONTRACTS = (AI_V1, AUDIT_V1, MESSAGING_V1)
 # Everything in these belongs to this script: a file that it would not write is stale.
@@ -51,9 +51,9 @@ def documents() -> dict[str, str]:
         files[f"openapi/{contract.service}.{contract.version}.json"] = as_text(openapi(contract))
         for name, schema in json_schemas(contract).items():
             files[f"schemas/{contract.service}/{contract.version}/{name}.json"] = as_text(schema)
-    for event in EVENTS:
-        folder = f"events/{event.event_type}"
-        files[f"{folder}/v1.schema.json"] = as_text(event_schema(event.model))
+    for event in EVENT_TYPES.values():
+        folder = f"events/{event.name}"
+        files[f"{folder}/v1.schema.json"] = as_text(event.schema())
         files[f"{folder}/v1.example.json"] = as_text(event.example)
     return files
 

@@ -25,6 +25,17 @@ class BaseSettings(Settings):
 class PublishSettings(BaseSettings):
     """Of the calls that are made all the time: events, reports of consumers, progress."""
 
+    event_bus: str = Field(min_length=1)
+
+
+class SweepSettings(BaseSettings):
+    """Of the function that sends what was left behind."""
+
+    event_bus: str = Field(min_length=1)
+    # Longer than a call that publishes may take: younger events are still in its hands.
+    sweep_after_seconds: int = Field(ge=30)
+    sweep_events_per_second: int = Field(ge=1)
+
 
 class ControlSettings(BaseSettings):
     """Of the calls that read and administrate."""

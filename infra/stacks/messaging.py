@@ -7,7 +7,8 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import bundles, bundling, routes
-from infra.constructs.permissions import items
+from infra.constructs.messaging_sweep import MessagingSweep
+from infra.constructs.permissions import items, put_events, queries
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
 from infra.constructs.service_layers import service_layers
@@ -50,10 +51,36 @@ class MessagingStack(EnvironmentStack):
             log_retention=settings.log_retention,
             snap_start=settings.snap_start,
         )
+        self._publish = self._function(
+            "publish",
+            {"EVENT_BUS": settings.event_bus},
+            [
+                items(
+                    "Events",
+                    self._table.table,
+                    ("GetItem", "PutItem", "UpdateItem"),
+                    partitions=["EVENT#*", "KEYLOG#*"],
+                ),
+                put_events("Bus", settings),
+            ],
+            memory_mb=884,
+            timeout=Duration.seconds(29),
+        )
+        MessagingSweep(
+            self,
+            "Sweep",
+            table=self._table,
+            defaults=self._defaults,
+            environment=self._base_environment(),
+            settings=settings,
+        )
         self._control = self._function(
             "control",
             {},
-            [items("Table", self._table.table, ("GetItem",))],
+            [
+                items("Table", self._table.table, ("GetItem", "Query")),
+                queries("Chains", self._table, "gsi1"),
+            ],
             memory_mb=884,
             timeout=Duration.seconds(29),
         )
@@ -107,7 +134,10 @@ class MessagingStack(EnvironmentStack):
                     function=function.alias,
                     callers=[*(f"{settings.prefix}-{role}" for role in roles), *operators],
                 )
-                for tag, function, roles in (("control", self._control, _ADMINISTRATORS),)
+                for tag, function, roles in (
+                    ("publish", self._publish, _SERVICES),
+                    ("control", self._control, _ADMINISTRATORS),
+                )
             ],
             stream_responses=settings.response_streaming,
             throttling_rate=settings.throttling_rate,

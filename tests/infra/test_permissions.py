@@ -86,12 +86,15 @@ AUDIT = {
     )
     | {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions", "logs:PutLogEvents"},
 }
+PUT_EVENTS = {"events:PutEvents"}
 MESSAGING = {
     f"messaging-{name}": actions | LOGS | TRACES
     for name, actions in {
-        "control": dynamodb("GetItem"),
+        "control": dynamodb("GetItem", "Query"),
+        "publish": dynamodb("GetItem", "PutItem", "UpdateItem") | PUT_EVENTS,
+        "sweep": dynamodb("Query", "UpdateItem") | PUT_EVENTS | METRICS,
     }.items()
-}
+} | {"messaging-sweep-schedule": {"lambda:InvokeFunction"}}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE

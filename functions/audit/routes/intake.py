@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from contracts.audit import v1
 from contracts.base import UtcDatetime, WireModel
-from functions.audit.domain import canonical
 from functions.audit.domain.dependencies import Intake
 from functions.audit.domain.ingest import choose_event_id
 from functions.audit.domain.models import NewEvent
 from functions.audit.routes import wire
+from servicekit import strict_json
 from servicekit.errors import AppError
 
 AUDIT_DETAIL_TYPE = "audit.event"
@@ -62,7 +62,7 @@ async def take(intake: Intake, message_id: str, body: str) -> None:
 
 
 async def _record(intake: Intake, body: str) -> None:
-    content = canonical.require_sound(canonical.parse(body.encode(errors="replace"), _DEPTH))
+    content = strict_json.require_sound(strict_json.parse(body.encode(errors="replace"), _DEPTH))
     event, reported_by = _event(content)
     [outcome] = await intake.service.record([event], reported_by)
     if isinstance(outcome, AppError):

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from functions.messaging.domain.event_life import EventReader
+from functions.messaging.domain.publishing import Publishing
+
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
 
@@ -13,6 +16,8 @@ Check = Callable[[], Awaitable[object]]
 class Publish:
     """What the calls need that are made all the time."""
 
+    events: Publishing
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -20,3 +25,4 @@ class Control:
 
     service_name: str
     checks: Mapping[str, Check]
+    events: EventReader

@@ -27,3 +27,16 @@ def envelope_of(
         target=target,
         data=event.data,
     )
+
+
+_TIME_BYTES = 14
+"""What AWS counts for the time of an entry."""
+
+
+def entry_bytes(envelope: Envelope) -> int:
+    """What the event counts as an entry of the bus: time, source, type and detail.
+
+    https://docs.aws.amazon.com/eventbridge/latest/userguide/eb-putevent-size.html
+    """
+    detail = len(envelope.model_dump_json().encode())
+    return _TIME_BYTES + len(envelope.source.encode()) + len(envelope.type.encode()) + detail

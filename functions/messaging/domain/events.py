@@ -17,7 +17,8 @@ class Event:
 
     `payload` is compact JSON text. `published_at` is when the bus took it; until then a sweep finds
     it. `fingerprint` is the SHA-256 of what its publisher sent, to tell a repetition from another
-    event under the same id.
+    event under the same id. `ordering_sequence` is the event's place among those of its
+    `ordering_key`, from 1; the store draws it, so that only what was read from there has it.
     """
 
     event_id: str
@@ -36,6 +37,7 @@ class Event:
     ordering_key: str | None = None
     retry_count: int = 0
     published_at: datetime | None = None
+    ordering_sequence: int | None = None
 
     @property
     def stream(self) -> str:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 from contracts.messaging.envelope import Envelope
 from functions.messaging.domain.events import Event
@@ -25,7 +25,8 @@ class EventStore(Protocol):
     async def accept(self, event: Event) -> Event | None:
         """Stores the event in one conditional write; it is unpublished from then on.
 
-        Returns None, or the event that has the id already.
+        With an ordering key that write draws the key's next sequence too, without gaps. Returns
+        None, or the event that has the id already.
         """
 
     async def get(self, event_id: str) -> Event | None:
@@ -49,3 +50,13 @@ class Bus(Protocol):
 
         Returns the positions of the ones that the bus still has not.
         """
+
+
+class Schemas(Protocol):
+    """The schemas of the types of events."""
+
+    def path_of(self, event_type: str) -> str | None:
+        """Where the type's schema is among the contracts, or None for a type without one."""
+
+    def check(self, event_type: str, payload: Mapping[str, Any]) -> None:
+        """Raises `InvalidRequestError` with each field of the payload that breaks the schema."""

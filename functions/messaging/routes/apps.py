@@ -5,9 +5,14 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from contracts.messaging.operations import MAX_BODY_BYTES
-from functions.messaging.domain.dependencies import Control
-from functions.messaging.routes import health
+from functions.messaging.domain.dependencies import Control, Publish
+from functions.messaging.routes import events, health, publishing
 from servicekit.fastapi_app import new_app
+
+
+def create_publish_app(dependencies: Publish) -> FastAPI:
+    """Of the calls that are made all the time."""
+    return new_app(dependencies, publishing.routes, max_body_bytes=MAX_BODY_BYTES)
 
 
 def create_control_app(dependencies: Control) -> FastAPI:
@@ -16,5 +21,6 @@ def create_control_app(dependencies: Control) -> FastAPI:
         dependencies,
         health.open_routes,
         health.signed_routes,
+        events.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )

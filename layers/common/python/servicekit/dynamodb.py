@@ -162,6 +162,14 @@ class DynamoTable:
         )
         return from_attributes(answer["Attributes"])
 
+    async def change(self, update: Update) -> None:
+        """Changes an item that may be large, and does not read it. Raises `ConditionFailedError`,
+        without the item.
+        """
+        await self._write(
+            "update_item", Key=to_attributes(update.key), **update.expression.arguments()
+        )
+
     async def delete(self, key: Key, expression: Expression) -> None:
         """Removes an item. Raises `ConditionFailedError`."""
         await self._write(
