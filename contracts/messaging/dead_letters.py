@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.base import UtcDatetime, WireInt, WireModel, is_none
-from contracts.messaging.deliveries import CONSUMER_PATTERN, ERROR_PATTERN, ID_PATTERN, Outcome
+from contracts.messaging.deliveries import CONSUMER_PATTERN, ERROR_PATTERN, Outcome
+from contracts.messaging.publishing import ID_PATTERN
 
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 100

@@ -7,15 +7,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from contracts.base import UtcDatetime, WireInt, WireModel, is_none
+from contracts.messaging.publishing import ID_PATTERN
 from contracts.problem import Problem
 
 MAX_REPORTS = 100
 """Of one call."""
-
-MAX_ID_LENGTH = 128
-ID_PATTERN = r'^[!"$-.0-~]{1,128}$'
-"""Visible ASCII but `#`, which joins the parts of stored keys, and `/`, which no path parameter
-holds: event ids, and whatever else is part of a key."""
 
 CONSUMER_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9.:_-]{0,127}$"
 ERROR_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"

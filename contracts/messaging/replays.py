@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 from pydantic import ConfigDict, Field
 
 from contracts.base import UtcDatetime, WireModel, is_none
-from contracts.messaging.deliveries import ID_PATTERN
+from contracts.messaging.publishing import ID_PATTERN
 from contracts.messaging.streams import ALL_STREAMS
 
 MAX_TYPES = 50
@@ -25,8 +25,8 @@ class ReplayCreate(WireModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
-    start: Annotated[UtcDatetime, Field(alias="from", description="Put on the bus at that time or later.")]
-    end: Annotated[UtcDatetime, Field(alias="to", description="Put on the bus before that time.")]
+    start: Annotated[UtcDatetime, Field(alias="from", description="Accepted at that time or later.")]
+    end: Annotated[UtcDatetime, Field(alias="to", description="Accepted before that time.")]
     stream: StreamName
     types: Annotated[
         list[EventType] | None,

@@ -13,8 +13,8 @@ from servicekit.errors import AppError
 DEAD_LETTERS_SUFFIX = "-dlq"
 """Of the name of a queue's dead-letter queue, behind the queue's own."""
 
-# What may stand in a key and in a path: visible ASCII but `#` and `/`.
-_ID = re.compile(r'[!"$-.0-~]{1,128}', re.ASCII)
+# Of the message service's ids; `#` joins the parts of stored keys.
+_ID = re.compile(r"[A-Za-z0-9._:=-]{1,128}", re.ASCII)
 
 JsonObject = Mapping[str, Any]
 
