@@ -97,9 +97,9 @@ class RedriveCreate(WireModel):
 
     filter: Annotated[DeadLetterFilter, Field(default_factory=DeadLetterFilter)]
     dry_run: bool = False
-    rate: Annotated[
-        WireInt, Field(ge=1, le=MAX_RATE, description="Events a second, at most.")
-    ] = DEFAULT_RATE
+    rate: Annotated[WireInt, Field(ge=1, le=MAX_RATE, description="Events a second, at most.")] = (
+        DEFAULT_RATE
+    )
 
 
 class LetterCount(WireModel):

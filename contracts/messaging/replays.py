@@ -25,7 +25,9 @@ class ReplayCreate(WireModel):
 
     model_config = ConfigDict(validate_by_name=True)
 
-    start: Annotated[UtcDatetime, Field(alias="from", description="Accepted at that time or later.")]
+    start: Annotated[
+        UtcDatetime, Field(alias="from", description="Accepted at that time or later.")
+    ]
     end: Annotated[UtcDatetime, Field(alias="to", description="Accepted before that time.")]
     stream: StreamName
     types: Annotated[

@@ -62,9 +62,7 @@ _FILTER = (
         description="Only letters of this error code.",
     ),
     Parameter(name="older_than", schema=_TIME, description="Only what died before that time."),
-    Parameter(
-        name="newer_than", schema=_TIME, description="Only what died at that time or later."
-    ),
+    Parameter(name="newer_than", schema=_TIME, description="Only what died at that time or later."),
 )
 _AS_REDRIVE = Answer(model=wire.Redrive, description="The redrive.", example=examples.REDRIVE)
 

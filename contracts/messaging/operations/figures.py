@@ -36,9 +36,7 @@ OPERATIONS = (
         summary="A stream and how it stands",
         tag="control",
         path_parameters=(STREAM,),
-        answer=Answer(
-            model=wire.StreamFigures, description="The stream.", example=examples.STREAM
-        ),
+        answer=Answer(model=wire.StreamFigures, description="The stream.", example=examples.STREAM),
         errors=errors(ANY_CALL, (404, 422)),
     ),
 )

@@ -124,9 +124,7 @@ class DynamoLetters:
 
     async def count(self, stream: str) -> int:
         """See `LetterShelf`."""
-        return await self._table.count(
-            "gsi1pk = :pk", {":pk": f"{PK_PREFIX}{stream}"}, index=INDEX
-        )
+        return await self._table.count("gsi1pk = :pk", {":pk": f"{PK_PREFIX}{stream}"}, index=INDEX)
 
     async def take(self, letter: ShelvedLetter, redrive_id: str) -> bool:
         """See `LetterShelf`."""

@@ -50,9 +50,7 @@ class StreamFigures:
 class StreamService:
     """Reads the figures."""
 
-    def __init__(
-        self, queues: Queues, shelf: LetterShelf, consumers: ConsumerRegistry
-    ) -> None:
+    def __init__(self, queues: Queues, shelf: LetterShelf, consumers: ConsumerRegistry) -> None:
         self._queues = queues
         self._shelf = shelf
         self._consumers = consumers

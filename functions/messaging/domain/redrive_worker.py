@@ -12,12 +12,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 
-from functions.messaging.domain.dead_letters import SUBSCRIPTION_PREFIX, Redeliveries
+from functions.messaging.domain.dead_letters import (
+    SUBSCRIPTION_PREFIX,
+    DeadLetter,
+    Redeliveries,
+)
 from functions.messaging.domain.envelopes import envelope_of
 from functions.messaging.domain.letters import LetterShelf, ShelvedLetter
 from functions.messaging.domain.life import LifeStore, Moment
 from functions.messaging.domain.ports import Bus, EventStore
 from functions.messaging.domain.redrives import Redrive, RedriveStore, Tasks, advanced
+from functions.messaging.domain.redrives_errors import NoConsumerError
 from servicekit.clock import Clock
 from servicekit.errors import AppError, StoreUnavailableError
 
@@ -29,6 +34,14 @@ RESERVE_SECONDS = 30.0
 
 _PAGE = 200
 _logger = logging.getLogger(__name__)
+
+
+class NoRedeliveries:
+    """`Redeliveries` while there are no subscriptions."""
+
+    async def redeliver(self, letter: DeadLetter, redrive_id: str) -> None:  # noqa: ARG002
+        """Raises `NoConsumerError`."""
+        raise NoConsumerError
 
 
 class RedriveWorker:
@@ -59,7 +72,7 @@ class RedriveWorker:
         self._sleep = sleep
 
     async def work(self, redrive_id: str, remaining: Callable[[], float]) -> None:
-        """Goes on with it until it is done, or `remaining` seconds are few: then it is queued again.
+        """Goes on until it is done, or `remaining` seconds are few: then it is queued again.
 
         Raises `RedriveHeldError`, `StoreUnavailableError` and `TasksUnavailableError`, upon which
         the queue brings it again.
@@ -112,9 +125,7 @@ class RedriveWorker:
         mine = [*again, *(one for one, got in zip(fresh, taken, strict=True) if got)]
         failed = await self._send(redrive, mine)
         gone = [one for one in mine if one.key not in failed]
-        await self._shelf.put_back(
-            [one for one in mine if one.key in failed], redrive.redrive_id
-        )
+        await self._shelf.put_back([one for one in mine if one.key in failed], redrive.redrive_id)
         await self._shelf.mark_redriven(gone, redrive.redrive_id)
         await self._tell(redrive, [*before, *gone])
         moved = advanced(

@@ -277,9 +277,7 @@ class DeadLetterService:
         if found.state == "cancelled":
             return found
         if found.state in ENDED:
-            raise await self._operations.deny(
-                Action.CANCEL_REDRIVE, resource, RedriveEndedError()
-            )
+            raise await self._operations.deny(Action.CANCEL_REDRIVE, resource, RedriveEndedError())
         await self._operations.allow(Action.CANCEL_REDRIVE, resource, {"stream": found.stream})
         ended = await self._redrives.end(redrive_id, "cancelled")
         if ended is None:

@@ -35,3 +35,11 @@ class TasksUnavailableError(AppError):
     code = "queue_unavailable"
     status = 503
     title = "The work could not be queued"
+
+
+class NoConsumerError(AppError):
+    """Nothing takes the letter any more."""
+
+    code = "no_consumer"
+    status = 409
+    title = "Nothing takes the event any more"

@@ -70,6 +70,7 @@ _LATER_SECONDS = 5.0
 _MAX_CODE_LENGTH = 64
 _logger = logging.getLogger(__name__)
 
+
 class MessageFailedError(Exception):
     """The message is to come again; it has been logged."""
 
@@ -246,9 +247,7 @@ class EventConsumer:
                 )
                 return _reports(event, consumer, delivery, [*state.history, dead])
 
-    def _later(
-        self, held: Held, delivery: Delivery, invocation: _Invocation
-    ) -> MessageFailedError:
+    def _later(self, held: Held, delivery: Delivery, invocation: _Invocation) -> MessageFailedError:
         left = max((held.until - self._clock()).total_seconds(), 0)
         spread = random.uniform(0, _LATER_SECONDS)  # noqa: S311
         invocation.pauses[delivery.message_id] = left + spread

@@ -1,10 +1,10 @@
 """Claims of a service's consumers, in the service's own table.
 
-| pk               | sk                  | attributes                                               |
-|------------------|---------------------|----------------------------------------------------------|
-| CLAIM#<consumer> | <event>[#<replay>]  | status (running, released, done), token, lease_until,    |
-|                  |                     | attempts, message_id, started_at, history (JSON),        |
-|                  |                     | expires_at                                               |
+| pk               | sk                  | attributes                                              |
+|------------------|---------------------|---------------------------------------------------------|
+| CLAIM#<consumer> | <event>[#<replay>]  | status (running, released, done), token, lease_until,   |
+|                  |                     | attempts, message_id, started_at, history (JSON),       |
+|                  |                     | expires_at                                              |
 """
 
 from __future__ import annotations

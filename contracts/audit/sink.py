@@ -1,4 +1,7 @@
-"""The audit sink, called through its API under this function's role."""
+"""The audit sink as a service's outbox sends to it: its API, under the function's own role.
+
+The one module here that needs servicekit: for functions that bring audit records, of any service.
+"""
 
 from __future__ import annotations
 
