@@ -42,11 +42,11 @@ class Reason(Enum):
         ),
         "What this function leaves stays in the outbox for its next sweep; an alarm watches it.",
     )
-    AUDIT_API = (
+    EVENTS_API = (
         (
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/events/batch]",
         ),
-        "The audit sink's API is found at run time; its own policy says who may call it.",
+        "Another service's API is found at run time; its own policy says who may call it.",
     )
     NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),

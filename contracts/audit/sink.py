@@ -6,7 +6,6 @@ The one module here that needs servicekit: for functions that bring audit record
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from pydantic import ValidationError
 
@@ -19,6 +18,7 @@ from contracts.client.errors import (
     ServiceError,
 )
 from contracts.client.signing import SigV4
+from functions.ai.adapters.address import Address
 from servicekit.audit import JsonObject
 from servicekit.audit_sender import (
     LATER,
@@ -37,16 +37,6 @@ _REFUSALS = range(400, 500)
 _TOO_MANY_REQUESTS = 429
 _STORED = frozenset({200, 201})
 _IN_PROGRESS = "idempotency_in_progress"
-
-
-class Address(Protocol):
-    """Where the audit sink is said to be."""
-
-    async def get(self) -> str:
-        """Its address. Raises `ParameterUnavailableError`."""
-
-    def forget(self) -> None:
-        """Has the next `get` ask again."""
 
 
 class AuditSink:

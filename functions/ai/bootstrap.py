@@ -137,14 +137,14 @@ def worker_from_environment() -> Worker:
 
 def dispatch_from_environment() -> Dispatch:
     """The dependencies of the function that brings jobs to their queues. Raises `SettingsError`."""
-    # With the contract of its events: the other functions do without.
-    from functions.ai.adapters.eventbridge import EventBridgeJobEvents  # noqa: PLC0415
+    # With an HTTP client and the contracts of events: the other functions do without.
     from functions.ai.adapters.job_changes import changes_from  # noqa: PLC0415
+    from functions.ai.adapters.message_service import MessageServiceJobEvents  # noqa: PLC0415
     from functions.ai.domain.job_dispatcher import JobDispatcher  # noqa: PLC0415
 
     settings = DispatchSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    events = EventBridgeJobEvents(settings.event_bus)
+    events = MessageServiceJobEvents(Parameter(settings.messaging_url_parameter))
     return Dispatch(changes_from, JobDispatcher(sqs_jobs(settings), events))
 
 

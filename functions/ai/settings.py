@@ -74,11 +74,12 @@ class WorkerSettings(StreamSettings):
 
 
 class DispatchSettings(FunctionSettings):
-    """Of the function that brings jobs to their queues, and events to the bus."""
+    """Of the function that brings jobs to their queues, and their events to the message service."""
 
     high_queue_url: str = Field(min_length=1)
     normal_queue_url: str = Field(min_length=1)
-    event_bus: str = Field(min_length=1)
+    # The SSM parameter that holds the address of the message service's API.
+    messaging_url_parameter: str = Field(min_length=1)
 
 
 class AuditSettings(TableSettings):

@@ -65,7 +65,7 @@ class AuditOutbox(Construct):
             ],
             failures=Reason.SWEPT,
         )
-        acknowledge(self.function.role, Reason.AUDIT_API)
+        acknowledge(self.function.role, Reason.EVENTS_API)
         mapping = lambda_.EventSourceMapping(
             self,
             "Stream",

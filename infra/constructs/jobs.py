@@ -2,22 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Aws, Duration
+from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.alarms import Alarm, Alarms
-from infra.constructs.permissions import send
+from infra.constructs.permissions import call, parameter, send
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_table import ServiceTable
 from infra.constructs.stream_consumer import StreamConsumer
 from infra.constructs.work_queue import FailureQueue, WorkQueue
-from infra.security import Reason
+from infra.security import Reason, acknowledge
 from infra.settings import DeploySettings
 
 _RECEIVES = 5
-# `contracts.ai.events` names it.
-_SOURCE = "santaclaude.ai"
 _TIMEOUT = Duration.minutes(15)
 # Of a message whose worker says nothing of it; the worker shortens it while it lives.
 _HIDDEN = Duration.minutes(16)
@@ -75,22 +73,25 @@ class Jobs(Construct):
         )
         high.feed(self.worker, batch_size=1, concurrency=settings.high_jobs_at_once)
         normal.feed(self.worker, batch_size=1, concurrency=settings.normal_jobs_at_once)
+        address = settings.parameter("messaging", "api-url")
         dispatch = PythonFunction(
             self,
             "Dispatch",
             name=f"{prefix}-dispatch",
             handler="functions.ai.entrypoints.dispatch.handler",
             defaults=defaults,
-            environment={**base_environment, **urls, "EVENT_BUS": settings.event_bus},
+            environment={**base_environment, **urls, "MESSAGING_URL_PARAMETER": address},
             memory_mb=512,
             timeout=Duration.seconds(60),
             permissions=[
                 send("SendHigh", high.queue, settings.batch_send_action),
                 send("SendNormal", normal.queue, settings.batch_send_action),
-                _events(settings),
+                parameter("Address", address),
+                call("MessageService", "POST/api/v1/events/batch"),
             ],
             failures=Reason.STREAMED_FROM_TABLE,
         )
+        acknowledge(dispatch.role, Reason.EVENTS_API)
         changes = StreamConsumer(
             self,
             "Changes",
@@ -147,18 +148,6 @@ def _pattern(name: str, **images: object) -> dict[str, object]:
 
 def _job(statuses: set[str]) -> dict[str, object]:
     return {"priority": {"S": ["high", "normal"]}, "status": {"S": sorted(statuses)}}
-
-
-def _events(settings: DeploySettings) -> iam.PolicyStatement:
-    bus = f"event-bus/{settings.event_bus}"
-    return iam.PolicyStatement(
-        sid="Events",
-        actions=["events:PutEvents"],
-        resources=[f"arn:{Aws.PARTITION}:events:{Aws.REGION}:{Aws.ACCOUNT_ID}:{bus}"],
-        conditions={"StringEquals": {"events:source": _SOURCE}}
-        if settings.request_details
-        else None,
-    )
 
 
 def _left(name: str, queue: FailureQueue) -> Alarm:

@@ -11,6 +11,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from contracts.messaging.envelope import SOURCE_PREFIX, TARGET
 from infra import bundles, bundling, routes
 from infra.constructs.alarms import Alarms
 from infra.constructs.archive import ArchiveStream, DayTable, Workgroup, default_database
@@ -611,7 +612,12 @@ class AuditStack(EnvironmentStack):
             "BusRule",
             rule_name=f"{self._prefix}-events",
             event_bus=bus,
-            event_pattern=events.EventPattern(detail_type=list(_BUS_EVENTS)),
+            # An event that is sent again to one consumer is on record, or not meant to be.
+            event_pattern=events.EventPattern(
+                source=events.Match.prefix(SOURCE_PREFIX),
+                detail_type=list(_BUS_EVENTS),
+                detail={TARGET: events.Match.does_not_exist()},
+            ),
             targets=[
                 targets.SqsQueue(
                     self._intake.queue, dead_letter_queue=self._intake.dead_letters.queue

@@ -153,6 +153,13 @@ def audit(cloud) -> Iterator[httpx.Client]:
         yield client
 
 
+@pytest.fixture
+def messaging(cloud) -> Iterator[httpx.Client]:
+    """The message service at the front door, unsigned."""
+    with httpx.Client(base_url=cloud.door("MESSAGING"), timeout=60) as client:
+        yield client
+
+
 def eventually(check, seconds: float = 60.0):
     """What `check` returns once it is true."""
     deadline = time.monotonic() + seconds

@@ -1,4 +1,5 @@
-"""Lambda handler of the table's stream: new jobs go to their queues, changes of jobs to the bus.
+"""Lambda handler of the table's stream: new jobs go to their queues, changes of jobs to the message
+service.
 
 A failure fails the batch: the stream gives it again, halved.
 """
