@@ -89,8 +89,8 @@ OPERATIONS = (
         summary="Send dead letters of a stream to their consumers again",
         tag="control",
         description=(
-            "With `dry_run` it answers what would be sent, and sends nothing. Else a redrive begins "
-            "in the background: it takes the letters that had died by then and match the filter, "
+            "With `dry_run` it answers what would be sent, and sends nothing. Else a redrive "
+            "begins in the background: it takes the letters that had died by then and match the filter, "
             "each once, at most `rate` a second, and sends each to the one consumer that gave it "
             "up. A letter that dies again comes back with one redrive more."
         ),

@@ -1,11 +1,11 @@
 """Dead letters in the service's table.
 
-| pk            | sk                  | attributes                                                  |
-|---------------|---------------------|-------------------------------------------------------------|
-| DEAD#<stream> | <event>#<consumer>  | event_id, event_type, tenant, stream, consumer, error,      |
-|               |                     | attempts, redrives, delivery_id, died_at, first_died_at,    |
-|               |                     | state (dead, sending, redriven), redrive_id, expires_at;    |
-|               |                     | while dead: gsi1 DEAD#<stream> / <died_at>#<event>#<consumer> |
+| pk            | sk                  | attributes                                                |
+|---------------|---------------------|-----------------------------------------------------------|
+| DEAD#<stream> | <event>#<consumer>  | event_id, event_type, tenant, stream, consumer, error,    |
+|               |                     | attempts, redrives, delivery_id, died_at, first_died_at,  |
+|               |                     | state (dead, sending, redriven), redrive_id, expires_at;  |
+|               |                     | while dead: gsi1 DEAD#<stream> / <died_at>#<sk>           |
 """
 
 from __future__ import annotations
@@ -25,8 +25,15 @@ from functions.messaging.domain.letters import (
     letter_key,
 )
 from servicekit.clock import Clock, from_text, to_text
-from servicekit.dynamodb import ConditionFailedError, DynamoTable, Expression, Item, Key, Update
-from servicekit.dynamodb import Value
+from servicekit.dynamodb import (
+    ConditionFailedError,
+    DynamoTable,
+    Expression,
+    Item,
+    Key,
+    Update,
+    Value,
+)
 from servicekit.paging import decode_cursor, encode_cursor
 
 PK_PREFIX = "DEAD#"

@@ -13,7 +13,7 @@ import json
 import secrets
 from dataclasses import asdict
 from datetime import datetime, timedelta
-from typing import cast
+from typing import Any, cast
 
 from functions.messaging.domain.letters import LetterFilter
 from functions.messaging.domain.redrives import (
@@ -219,7 +219,7 @@ def _item(redrive: Redrive) -> Item:
 
 
 def _redrive(item: Item) -> Redrive:
-    wanted = {
+    wanted: dict[str, Any] = {
         name: from_text(value) if name in _TIMES and value else value
         for name, value in json.loads(str(item["filter"])).items()
     }

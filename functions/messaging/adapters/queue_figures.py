@@ -1,4 +1,4 @@
-"""Figures of the streams' queues: their depth by SQS, the age of the oldest message by CloudWatch."""
+"""Figures of the streams' queues: depth by SQS, the age of the oldest message by CloudWatch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from functions.messaging.adapters.sqs_tasks import make_sqs
 from functions.messaging.domain.figures import Depth
@@ -18,7 +18,12 @@ if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
     from mypy_boto3_sqs import SQSClient
 
-_ATTRIBUTES = (
+_Attribute = Literal[
+    "ApproximateNumberOfMessages",
+    "ApproximateNumberOfMessagesNotVisible",
+    "ApproximateNumberOfMessagesDelayed",
+]
+_ATTRIBUTES: tuple[_Attribute, ...] = (
     "ApproximateNumberOfMessages",
     "ApproximateNumberOfMessagesNotVisible",
     "ApproximateNumberOfMessagesDelayed",

@@ -66,10 +66,10 @@ class StreamService:
         return figures
 
     async def _read(self, streams: Sequence[str]) -> list[StreamFigures]:
-        ages, known, *each = await asyncio.gather(
+        ages, known, each = await asyncio.gather(
             self._queues.ages(streams),
             self._consumers.all(),
-            *(self._stream(stream) for stream in streams),
+            asyncio.gather(*(self._stream(stream) for stream in streams)),
         )
         return [
             StreamFigures(

@@ -138,7 +138,8 @@ class EventConsumer:
         processor = _Messages(EventType.SQS, raise_on_entire_batch_failure=False)
         with processor(event["Records"], one, lambda_context=context):
             await processor.process_all()
-        failed = {item["itemIdentifier"] for item in processor.response()["batchItemFailures"]}
+        items = processor.response()["batchItemFailures"]
+        failed = {str(item["itemIdentifier"]) for item in items}
         failed |= await self._report(invocation, failed)
         await self._send_back(invocation, failed)
         return {"batchItemFailures": [{"itemIdentifier": one} for one in sorted(failed)]}
