@@ -48,6 +48,18 @@ class Reason(Enum):
         ),
         "Another service's API is found at run time; its own policy says who may call it.",
     )
+    DELIVERIES_API = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/deliveries]",
+        ),
+        "The message service's API is found at run time; its own policy says who may call it.",
+    )
+    REPLAYS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:events:<AWS::Region>:<AWS::AccountId>:replay/replay-*]",
+        ),
+        "Replays have ids of their own; EventBridge knows them by their names alone.",
+    )
     NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),
         "Putting traces and metrics and listing streams are actions without a resource.",

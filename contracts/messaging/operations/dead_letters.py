@@ -90,9 +90,9 @@ OPERATIONS = (
         tag="control",
         description=(
             "With `dry_run` it answers what would be sent, and sends nothing. Else a redrive "
-            "begins in the background: it takes the letters that had died by then and match the filter, "
-            "each once, at most `rate` a second, and sends each to the one consumer that gave it "
-            "up. A letter that dies again comes back with one redrive more."
+            "begins in the background: it takes the letters that had died by then and match the "
+            "filter, each once, at most `rate` a second, and sends each to the one consumer "
+            "that gave it up. A letter that dies again comes back with one redrive more."
         ),
         path_parameters=(STREAM,),
         body=wire.RedriveCreate,
