@@ -211,5 +211,3 @@ class MemoryReporter:
     @property
     def distinct(self) -> set[tuple[str, int, str]]:
         return {(event, attempt, outcome) for event, attempt, outcome, _ in self.told}
-
-
