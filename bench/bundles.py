@@ -76,7 +76,7 @@ AI = Service(
         "HIGH_QUEUE_URL": "http://bench/high",
         "NORMAL_QUEUE_URL": "http://bench/normal",
         "MAX_RECEIVES": "5",
-        "EVENT_BUS": "bench",
+        "MESSAGING_URL_PARAMETER": "/bench/messaging/api-url",
         "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
         "MODEL_IDLE_TIMEOUT_SECONDS": "60",
     },

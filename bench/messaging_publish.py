@@ -58,7 +58,8 @@ class _Memory:
         raise NotImplementedError(event_id)
 
     async def mark_published(self, event_ids: Sequence[str], at: datetime) -> None:
-        return
+        if not event_ids:
+            raise ValueError(at)
 
     async def unpublished(self, before: datetime, limit: int) -> list[Event]:
         raise NotImplementedError(before, limit)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from contracts.base import UtcDatetime, WireId, WireInt
+from contracts.base import UtcDatetime, WireCount, WireId
 from contracts.event import EventPayload, EventType
 
 
@@ -18,9 +18,9 @@ class WebhookSubscriptionDisabled(EventPayload):
     subscription_id: Annotated[str, Field(min_length=1)]
     project_id: Annotated[WireId | None, Field(description="Whose it is, if a project's.")] = None
     reason: Annotated[str, Field(description="A code.", examples=["endpoint_failing"])]
-    failures: Annotated[
-        WireInt | None, Field(ge=0, description="Deliveries in a row that failed.")
-    ] = None
+    failures: Annotated[WireCount | None, Field(description="Deliveries in a row that failed.")] = (
+        None
+    )
     last_error: Annotated[
         str | None, Field(description="Code of the last failure.", examples=["http_500"])
     ] = None

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field
 
-from contracts.base import UtcDatetime, WireId, WireInt, WireModel, is_none
+from contracts.base import UtcDatetime, WireCount, WireId, WireInt, WireModel, is_none
 from contracts.event import EventPayload
 from contracts.problem import Problem
 
@@ -88,8 +88,8 @@ class EventCreate(WireModel):
     ] = None
     ordering_key: OrderingKey | None = None
     retry_count: Annotated[
-        WireInt,
-        Field(ge=0, le=2**31 - 1, description="The publisher's count; makes no other event of it."),
+        WireCount,
+        Field(description="The publisher's count; makes no other event of it."),
     ] = 0
 
     @classmethod

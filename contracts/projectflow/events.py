@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
-from contracts.base import UtcDatetime, WireId, WireInt
+from contracts.base import UtcDatetime, WireCount, WireId
 from contracts.event import EventPayload, EventType
 
 Changed = Annotated[
@@ -87,7 +87,7 @@ class CardCreated(EventPayload):
     project_id: WireId
     board_id: WireId | None = None
     column_id: WireId
-    position: Annotated[WireInt, Field(ge=0)] = 0
+    position: WireCount = 0
     priority: str = "medium"
     assignee_id: WireId | None = None
     created_by: Actor = None
@@ -104,8 +104,8 @@ class CardMoved(EventPayload):
     board_id: WireId | None = None
     from_column_id: WireId
     to_column_id: WireId
-    from_position: Annotated[WireInt | None, Field(ge=0)] = None
-    to_position: Annotated[WireInt, Field(ge=0)]
+    from_position: WireCount | None = None
+    to_position: WireCount
     moved_by: Actor = None
     moved_at: UtcDatetime
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from aws_cdk import Duration
 from aws_cdk import aws_events as events
@@ -607,7 +608,7 @@ class AuditStack(EnvironmentStack):
 
     def _bus_events(self) -> None:
         bus = events.EventBus.from_event_bus_name(self, "Bus", self._settings.event_bus)
-        events.Rule(
+        rule = events.Rule(
             self,
             "BusRule",
             rule_name=f"{self._prefix}-events",
@@ -623,6 +624,10 @@ class AuditStack(EnvironmentStack):
                     self._intake.queue, dead_letter_queue=self._intake.dead_letters.queue
                 )
             ],
+        )
+        # Nor are events that come out of an archive again; the construct does not know the field.
+        cast("events.CfnRule", rule.node.default_child).add_property_override(
+            "EventPattern.replay-name", [{"exists": False}]
         )
 
     def _api(self) -> None:

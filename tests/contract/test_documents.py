@@ -10,7 +10,6 @@ import jsonschema  # type: ignore[import-untyped]
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
-from contracts.ai.events import EVENTS, Event
 from contracts.ai.operations import AI_V1
 from contracts.audit.operations import AUDIT_V1
 from contracts.messaging.operations import MESSAGING_V1
@@ -168,15 +167,3 @@ def test_a_body_is_either_asked_or_answered(contract: Contract) -> None:
     answered = {answer.model for operation in contract.operations for answer in operation.answers}
     assert not asked & answered
     assert asked | answered <= set(used_models(contract.operations))
-
-
-@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.event_type)
-def test_examples_of_events_are_what_is_sent_and_meet_the_schema(event: Event) -> None:
-    folder = ROOT / "contracts/events" / event.event_type
-    schema = json.loads((folder / "v1.schema.json").read_text(encoding="utf-8"))
-    example = json.loads((folder / "v1.example.json").read_text(encoding="utf-8"))
-    jsonschema.Draft202012Validator.check_schema(schema)
-    jsonschema.validate(example, schema)
-    assert event.model.model_validate(example).model_dump(mode="json") == example
-    with pytest.raises(jsonschema.ValidationError):
-        jsonschema.validate({**example, "job_id": None}, schema)

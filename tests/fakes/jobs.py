@@ -23,7 +23,7 @@ WORKER_ENVIRONMENT = {**ENVIRONMENT, **QUEUES, "MAX_RECEIVES": str(MAX_RECEIVES)
 DISPATCH_ENVIRONMENT = {
     **{name: ENVIRONMENT[name] for name in ENVIRONMENT if name.startswith(("POWER", "ENV"))},
     **QUEUES,
-    "EVENT_BUS": "santaclaude-local",
+    "MESSAGING_URL_PARAMETER": "/santaclaude/local/messaging/api-url",
 }
 
 

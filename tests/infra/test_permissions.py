@@ -132,7 +132,8 @@ ALLOWED = {
     | dynamodb("BatchGetItem", "DeleteItem")
     | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"}
     | {"secretsmanager:GetSecretValue"},
-    "ai-dispatch": {"sqs:SendMessage", "sqs:SendMessageBatch", "events:PutEvents"}
+    "ai-dispatch": {"sqs:SendMessage", "sqs:SendMessageBatch"}
+    | {"execute-api:Invoke", "ssm:GetParameter"}
     | STREAM
     | FAILURES
     | LOGS

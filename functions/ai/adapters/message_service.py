@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
+from pydantic import ValidationError
+
 from contracts.ai import events as contract
 from contracts.client.errors import (
     NotAllowedError,
@@ -51,7 +53,7 @@ class MessageServiceJobEvents:
 
     async def publish(self, changes: Sequence[JobChange]) -> None:
         """See `job_ports.JobEvents`."""
-        for events in _calls([_event(change) for change in changes]):
+        for events in _calls(_events(changes)):
             await self._publish(events)
 
     async def _publish(self, events: Sequence[wire.EventCreate]) -> None:
@@ -73,7 +75,7 @@ class MessageServiceJobEvents:
     async def _publish_apart(self, events: Sequence[wire.EventCreate], code: str) -> None:
         """Finds the event for which the whole call was refused."""
         if len(events) == 1:
-            _log_refusal(events[0], code)
+            _log_refusal(events[0].id, code)
             return
         half = len(events) // 2
         await self._publish(events[:half])
@@ -84,7 +86,7 @@ class MessageServiceJobEvents:
         if item is None or item.status == _TOO_MANY_REQUESTS:
             return False
         if item.status in _REFUSALS:
-            _log_refusal(event, item.error.code if item.error else f"http_{item.status}")
+            _log_refusal(event.id, item.error.code if item.error else f"http_{item.status}")
             return True
         return item.status == _ACCEPTED
 
@@ -118,8 +120,18 @@ def _calls(events: Sequence[wire.EventCreate]) -> Iterator[list[wire.EventCreate
         yield call
 
 
-def _log_refusal(event: wire.EventCreate, code: str) -> None:
-    _logger.error("an event of a job was refused", extra={"event_id": event.id, "refusal": code})
+def _log_refusal(event_id: str | None, code: str) -> None:
+    _logger.error("an event of a job was refused", extra={"event_id": event_id, "refusal": code})
+
+
+def _events(changes: Sequence[JobChange]) -> list[wire.EventCreate]:
+    events = []
+    for change in changes:
+        try:
+            events.append(_event(change))
+        except ValidationError:
+            _log_refusal(_event_id(change.turn), "invalid_event")
+    return events
 
 
 def _event(change: JobChange) -> wire.EventCreate:

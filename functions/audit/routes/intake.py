@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from datetime import datetime
 from typing import Any
 
 from pydantic import ValidationError
@@ -105,7 +106,7 @@ def _completed(event: Envelope) -> dict[str, Any]:
     known = {
         "user_id": event.userid,
         "request_id": event.requestid,
-        "occurred_at": event.time,
+        "occurred_at": _occurred_at(event),
     }
     said = {name: value for name, value in event.data.items() if value is not None}
     return {**{name: value for name, value in known.items() if value is not None}, **said}
@@ -114,6 +115,11 @@ def _completed(event: Envelope) -> dict[str, Any]:
 def _new_event(report: v1.AuditEventCreate, reported_by: str, fallback: str | None) -> NewEvent:
     event_id = choose_event_id(report.event_id or fallback, None, reported_by, 0)
     return wire.new_event(report, report.event_type, event_id)
+
+
+def _occurred_at(event: Envelope) -> datetime:
+    """When it happened: not after it was accepted, whatever its publisher's clock said."""
+    return min(event.time, event.acceptedat)
 
 
 def _described(event: Envelope) -> v1.AuditEventCreate:
@@ -129,7 +135,7 @@ def _described(event: Envelope) -> v1.AuditEventCreate:
         "resource": event.source,
         "action": event.type.rpartition(".")[2],
         "metadata": metadata,
-        "occurred_at": event.time,
+        "occurred_at": _occurred_at(event),
     }
     told = {"user_id": event.userid, "request_id": event.requestid}
     correlation = {
