@@ -7,7 +7,6 @@ For functions that consume events; needs servicekit.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
 
 from contracts.client.errors import ServiceError
 from contracts.client.signing import SigV4
@@ -15,22 +14,12 @@ from contracts.messaging.client import MessageClient
 from contracts.messaging.deliveries import DeliveryBatch, DeliveryReport
 from servicekit.aws import current_region
 from servicekit.consumption import Report, ReportFailedError
-from servicekit.parameters import ParameterUnavailableError
+from servicekit.parameters import Address, ParameterUnavailableError
 
 _TIMEOUT_SECONDS = 10.0
 """A report waits for a cold start, and no longer: it is sent again with the message."""
 
 _RECORDED = 200
-
-
-class Address(Protocol):
-    """Where the message service is said to be."""
-
-    async def get(self) -> str:
-        """Its address. Raises `ParameterUnavailableError`."""
-
-    def forget(self) -> None:
-        """Has the next `get` ask again."""
 
 
 class MessageReporter:
