@@ -54,7 +54,7 @@ def _wanted(asked: Mapping[str, Any]) -> dict[str, Any]:
 
 def _present(client: "EventBridgeClient", name: str) -> Mapping[str, Any] | None:
     try:
-        return client.describe_archive(ArchiveName=name)  # type: ignore[return-value]
+        return client.describe_archive(ArchiveName=name)
     except ClientError as error:
         if error.response["Error"]["Code"] != _UNKNOWN:
             raise

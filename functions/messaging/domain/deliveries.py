@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from contracts.messaging.streams import ALL_STREAMS, stream_of
+from contracts.messaging.streams import ALL_STREAMS, DEFAULT_STREAM, stream_of
 from functions.messaging.domain.dead_letters import DeadLetter, DeadLetterBox
 from functions.messaging.domain.deliveries_errors import NotYourConsumerError
+from functions.messaging.domain.events import Event
 from functions.messaging.domain.life import LifeStore, Moment
 from functions.messaging.domain.ports import EventStore
 from servicekit.clock import Clock
@@ -137,23 +139,28 @@ class DeliveryService:
         for one in deliveries:
             moments.setdefault(one.event_id, []).extend(one.moments())
         await self._life.append(moments)
+        events = await self._events_of(deliveries)
         for one in deliveries:
             if one.outcome == "dead":
-                await self._letters.add(await self._letter(one))
+                await self._letters.add(self._letter(one, events.get(one.event_id)))
         now = self._clock()
-        seen = {(one.stream, one.consumer) for one in deliveries}
+        seen = {(_stream(one, events.get(one.event_id)), one.consumer) for one in deliveries}
         await self._consumers.seen(
-            [KnownConsumer(stream, name, now) for stream, name in sorted(seen, key=str) if stream]
+            [KnownConsumer(stream, name, now) for stream, name in sorted(seen)]
         )
 
-    async def _letter(self, one: Delivery) -> DeadLetter:
-        event = await self._events.get(one.event_id)
-        event_type = event.event_type if event else one.event_type or UNKNOWN_TYPE
+    async def _events_of(self, deliveries: Sequence[Delivery]) -> dict[str, Event]:
+        """Those events that more must be known of than the reports tell."""
+        wanted = {one.event_id for one in deliveries if one.outcome == "dead" or one.stream is None}
+        found = await asyncio.gather(*(self._events.get(event_id) for event_id in sorted(wanted)))
+        return {event.event_id: event for event in found if event is not None}
+
+    def _letter(self, one: Delivery, event: Event | None) -> DeadLetter:
         return DeadLetter(
             event_id=one.event_id,
-            event_type=event_type,
+            event_type=event.event_type if event else one.event_type or UNKNOWN_TYPE,
             tenant=event.tenant if event else one.tenant or NO_TENANT,
-            stream=one.stream or stream_of(event_type),
+            stream=_stream(one, event),
             consumer=one.consumer,
             error=one.error or "unknown",
             attempts=one.attempt,
@@ -161,3 +168,9 @@ class DeliveryService:
             died_at=self._clock(),
             delivery_id=one.delivery_id or "",
         )
+
+
+def _stream(one: Delivery, event: Event | None) -> str:
+    if event is not None and one.consumer not in ALL_STREAMS:
+        return event.stream
+    return one.stream or DEFAULT_STREAM

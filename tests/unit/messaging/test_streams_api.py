@@ -96,6 +96,16 @@ class TestDeliveries:
         (moment,) = await service.life.of("e-1")
         assert moment.kind == "dead"
 
+    async def test_a_consumer_is_known_by_its_event_where_it_does_not_tell_the_type(self, service):
+        answer = await service.call(
+            "POST", "/api/v1/events", {"event_type": "e2e.happened", "payload": {}}
+        )
+        event_id = answer.json()["message_id"]
+        bare = report(event_id=event_id)
+        del bare["event_type"], bare["tenant"]
+        await tell(service, bare)
+        assert set(service.consumers.known) == {("default-events", "projectflow-search")}
+
     async def test_what_is_no_event_has_a_letter_too(self, service):
         await tell(
             service,
