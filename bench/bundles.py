@@ -122,7 +122,21 @@ AUDIT = Service(
         "WRAPPING_KEY_ID": "bench",
     },
 )
-SERVICES = (AI, AUDIT)
+MESSAGING = Service(
+    name="messaging",
+    locks=("functions/messaging/requirements.txt",),
+    entrypoints=("control", "publish", "sweep"),
+    environment={
+        **_EVERY_FUNCTION,
+        "POWERTOOLS_SERVICE_NAME": "message-queue-service",
+        "TABLE_NAME": "bench",
+        "EVENT_RETENTION_DAYS": "30",
+        "EVENT_BUS": "bench",
+        "SWEEP_AFTER_SECONDS": "60",
+        "SWEEP_EVENTS_PER_SECOND": "200",
+    },
+)
+SERVICES = (AI, AUDIT, MESSAGING)
 
 
 def zipped_size(folder: Path) -> int:
