@@ -84,9 +84,10 @@ class RedriveWorker:
         began, sent = self._timer(), 0
         while True:
             if remaining() < RESERVE_SECONDS:
-                # First the message: between the two the redrive is held, and nothing is lost.
-                await self._tasks.redrive(redrive_id)
+                # Whoever gets the message may begin at once. Killed between the two, this call's
+                # own message comes again.
                 await self._redrives.release(leased)
+                await self._tasks.redrive(redrive_id)
                 return
             letters = await self._shelf.walk(redrive.stream, redrive.cursor, _PAGE)
             if not letters:

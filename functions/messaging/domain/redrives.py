@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -174,11 +175,15 @@ class RedriveRequest:
 
     def fingerprint(self) -> str:
         """Of what is asked for."""
-        wanted = {
+        return fingerprint({"stream": self.stream, "filter": self.chosen(), "rate": self.rate})
+
+    def chosen(self) -> dict[str, str]:
+        """What the filter asks for, as text."""
+        return {
             name: to_text(value) if isinstance(value, datetime) else value
             for name, value in asdict(self.filter).items()
+            if value is not None
         }
-        return fingerprint({"stream": self.stream, "filter": wanted, "rate": self.rate})
 
 
 class DeadLetterService:
@@ -206,7 +211,7 @@ class DeadLetterService:
         """Letters of the stream. Raises `StreamNotFoundError` and `InvalidCursorError`."""
         require_stream(stream)
         found: LetterPage = await self._shelf.page(stream, wanted, limit, cursor)
-        return ShownPage([await self._shown(one) for one in found.letters], found.next_cursor)
+        return ShownPage(await self._all_shown(found.letters), found.next_cursor)
 
     async def preview(self, stream: str, wanted: LetterFilter) -> Preview:
         """What a redrive would send now. Raises `StreamNotFoundError`."""
@@ -216,7 +221,7 @@ class DeadLetterService:
             async for shelved in self._walk(stream)
             if shelved.state == "dead" and wanted.matches(shelved.letter)
         ]
-        samples = [await self._shown(shelved) for shelved in matched[:SAMPLES]]
+        samples = await self._all_shown(matched[:SAMPLES])
         return Preview(stream, len(matched), count_alike(matched), samples)
 
     async def begin(self, request: RedriveRequest) -> Redrive:
@@ -240,7 +245,7 @@ class DeadLetterService:
         await self._operations.allow(
             Action.CREATE_REDRIVE,
             f"messaging/streams/{request.stream}",
-            {"redrive_id": redrive.redrive_id, "rate": request.rate},
+            {"redrive_id": redrive.redrive_id, "rate": request.rate, "filter": request.chosen()},
         )
         before = await self._redrives.create(redrive)
         if before is not None:
@@ -290,6 +295,9 @@ class DeadLetterService:
             for shelved in letters:
                 yield shelved
             after = letters[-1].key
+
+    async def _all_shown(self, letters: Sequence[ShelvedLetter]) -> list[ShownLetter]:
+        return await asyncio.gather(*(self._shown(shelved) for shelved in letters))
 
     async def _shown(self, shelved: ShelvedLetter) -> ShownLetter:
         letter = shelved.letter

@@ -14,6 +14,7 @@ from functions.messaging.domain.redrive_worker import (
     RedriveWorker,
 )
 from functions.messaging.domain.redrives import Redrive, RedriveHeldError
+from functions.messaging.domain.redrives_errors import TasksUnavailableError
 from tests.fakes.consuming import Killed
 from tests.fakes.messaging_consuming import (
     DIED_AT,
@@ -252,6 +253,17 @@ async def test_it_goes_on_in_another_call_before_the_time_is_up(harness):
     done = await harness.work(redrive_id)
     assert (done.state, done.sent) == ("completed", 50)
     assert sorted(harness.bus.ids) == [f"e-{n:03}" for n in range(50)]
+
+
+async def test_a_queue_that_takes_no_task_leaves_the_redrive_to_its_own_message(harness):
+    await harness.die(*(f"e-{n:03}" for n in range(50)))
+    redrive_id = await harness.begin(rate=10)
+    harness.tasks.down = True
+    left = [RESERVE_SECONDS + 1, RESERVE_SECONDS - 1]
+    with pytest.raises(TasksUnavailableError):
+        await harness.work(redrive_id, lambda: left.pop(0))
+    done = await harness.work(redrive_id)
+    assert (done.state, done.sent, len(harness.bus.taken)) == ("completed", 50, 50)
 
 
 async def test_two_workers_do_not_share_a_redrive(harness):

@@ -249,6 +249,9 @@ class TestRedrives:
         assert begun["requested_by"] == "santaclaude-prod-projectflow-api"
         assert service.tasks.sent == [begun["id"]]
         assert service.trail.actions == [("messaging.redrive.create", "allowed")]
+        (record,) = service.trail.events
+        assert record["metadata"]["filter"] == {"tenant": "project:42"}
+        assert record["metadata"]["redrive_id"] == begun["id"]
         got = await service.call("GET", f"/api/v1/redrives/{begun['id']}")
         assert got.json() == begun
         listed = await service.call("GET", f"{STREAM}/redrives")
