@@ -45,14 +45,9 @@ class Reason(Enum):
     EVENTS_API = (
         (
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/events/batch]",
-        ),
-        "Another service's API is found at run time; its own policy says who may call it.",
-    )
-    DELIVERIES_API = (
-        (
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/deliveries]",
         ),
-        "The message service's API is found at run time; its own policy says who may call it.",
+        "Another service's API is found at run time; its own policy says who may call it.",
     )
     REPLAYS = (
         (

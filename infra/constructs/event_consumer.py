@@ -223,7 +223,7 @@ class EventConsumer(Construct):
             call("Deliveries", "POST/api/v1/deliveries"),
         ):
             function.role.add_to_policy(statement)
-        acknowledge(function.role, Reason.DELIVERIES_API)
+        acknowledge(function.role, Reason.EVENTS_API)
         self.events.feed(function, concurrency=self._settings.consumers_at_once)
 
 
