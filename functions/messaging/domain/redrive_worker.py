@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime
 
 from functions.messaging.domain.dead_letters import (
     SUBSCRIPTION_PREFIX,
@@ -120,6 +121,7 @@ class RedriveWorker:
                 before.append(shelved)
             elif redrive.takes(shelved):
                 fresh.append(shelved)
+        began = self._clock()
         taken = await asyncio.gather(
             *(self._shelf.take(shelved, redrive.redrive_id) for shelved in fresh)
         )
@@ -128,7 +130,14 @@ class RedriveWorker:
         gone = [one for one in mine if one.key not in failed]
         await self._shelf.put_back([one for one in mine if one.key in failed], redrive.redrive_id)
         await self._shelf.mark_redriven(gone, redrive.redrive_id)
-        await self._tell(redrive, [*before, *gone])
+        # Their consumers may have attempted them by now: what is told lies before that. A process
+        # that died began with its letters after it had stored how far it came.
+        fresh_keys = {one.key for one in fresh}
+        times = {
+            one.key: began if one.key in fresh_keys else redrive.updated_at
+            for one in (*before, *gone)
+        }
+        await self._tell(redrive, [*before, *gone], times)
         moved = advanced(
             redrive,
             cursor=cursor,
@@ -172,8 +181,9 @@ class RedriveWorker:
             return False
         return True
 
-    async def _tell(self, redrive: Redrive, letters: Sequence[ShelvedLetter]) -> None:
-        now = self._clock()
+    async def _tell(
+        self, redrive: Redrive, letters: Sequence[ShelvedLetter], times: Mapping[str, datetime]
+    ) -> None:
         moments: dict[str, list[Moment]] = {}
         for shelved in letters:
             letter = shelved.letter
@@ -181,7 +191,7 @@ class RedriveWorker:
                 Moment(
                     key=f"REDRIVEN#{letter.consumer}#{redrive.redrive_id}",
                     kind="redriven",
-                    at=now,
+                    at=times[shelved.key],
                     consumer=letter.consumer,
                     details={
                         "redrive_id": redrive.redrive_id,

@@ -266,6 +266,32 @@ async def test_a_queue_that_takes_no_task_leaves_the_redrive_to_its_own_message(
     assert (done.state, done.sent, len(harness.bus.taken)) == ("completed", 50, 50)
 
 
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_letter_is_told_as_redriven_before_its_consumer_can_have_attempted_it(
+    harness, killed
+):
+    """Or its life would end with a redrive, though the event is delivered."""
+    await harness.die("e-1")
+    real = harness.bus.put
+    put_at = []
+
+    async def put(envelopes):
+        left = await real(envelopes)
+        put_at.append(harness.clock())
+        return left
+
+    harness.bus.put = put
+    redrive_id = await harness.begin()
+    if killed:
+        harness.redrives.kills["advance"] = 0
+        with pytest.raises(Killed):
+            await harness.work(redrive_id)
+        harness.clock.pass_seconds(121)
+    await harness.work(redrive_id)
+    (moment,) = await harness.life.of("e-1")
+    assert moment.at < put_at[0]
+
+
 async def test_two_workers_do_not_share_a_redrive(harness):
     await harness.die("e-1")
     redrive_id = await harness.begin()
