@@ -126,15 +126,22 @@ AUDIT = Service(
 MESSAGING = Service(
     name="messaging",
     locks=("functions/messaging/requirements.txt",),
-    entrypoints=("control", "publish", "sweep"),
+    entrypoints=("audit", "control", "publish", "relay", "sweep", "tasks"),
     environment={
         **_EVERY_FUNCTION,
         "POWERTOOLS_SERVICE_NAME": "message-queue-service",
         "TABLE_NAME": "bench",
+        "AUDIT_URL_PARAMETER": "/bench/audit/api-url",
+        "CLAIM_LEASE_SECONDS": "120",
         "EVENT_RETENTION_DAYS": "30",
+        "EVENT_ARCHIVE_ARN": "arn:aws:events:eu-west-1:000000000000:archive/bench",
         "EVENT_BUS": "bench",
+        "EVENT_BUS_ARN": "arn:aws:events:eu-west-1:000000000000:event-bus/bench",
+        "STREAM_QUEUE_PREFIX": "bench-",
+        "STREAM_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/000000000000/bench-events",
         "SWEEP_AFTER_SECONDS": "60",
         "SWEEP_EVENTS_PER_SECOND": "200",
+        "TASKS_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/000000000000/bench-tasks",
     },
 )
 SERVICES = (AI, AUDIT, MESSAGING)

@@ -45,8 +45,15 @@ class Reason(Enum):
     EVENTS_API = (
         (
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/events/batch]",
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/deliveries]",
         ),
         "Another service's API is found at run time; its own policy says who may call it.",
+    )
+    REPLAYS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:events:<AWS::Region>:<AWS::AccountId>:replay/replay-*]",
+        ),
+        "Replays have ids of their own; EventBridge knows them by their names alone.",
     )
     NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),

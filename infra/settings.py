@@ -70,6 +70,10 @@ class DeploySettings:
     event_sweep_after_seconds: int = 60
     event_sweep_rate: int = 200
 
+    # How many calls of a consumer's function work on one of its queues at a time; None leaves it to
+    # Lambda.
+    consumers_at_once: int | None = None
+
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90
     audit_retention_days: int = 365
@@ -104,6 +108,9 @@ class DeploySettings:
     # What policies may tell requests by: s3:if-none-match, cloudwatch:namespace, events:source, the
     # workgroup of a running Athena query. MiniStack knows none of these.
     request_details: bool = True
+    # Templates have an archive of the bus. MiniStack makes one by its API alone, which the local
+    # cloud does, and asks for rights on replays without naming one.
+    event_archive: bool = True
     # Where functions find the APIs of other services instead of at AWS's addresses.
     endpoint: str | None = None
 
@@ -146,6 +153,8 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         high_jobs_at_once=3,
         normal_jobs_at_once=2,
         audit_archive_interval_seconds=0,
+        consumers_at_once=2,
+        event_archive=False,
         # MiniStack asks for actions of these names, which AWS does not have.
         model_actions=("bedrock:ConverseStream",),
         batch_send_action="sqs:SendMessageBatch",

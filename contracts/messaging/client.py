@@ -15,6 +15,7 @@ from contracts.client.errors import NotFoundError
 from contracts.client.signing import SigV4
 from contracts.client.transport import NO_OPTIONS, Call, CallOptions, ServiceTransport
 from contracts.event import EventPayload
+from contracts.messaging import deliveries
 from contracts.messaging import publishing as wire
 
 TIMEOUT_SECONDS = 30.0
@@ -152,6 +153,19 @@ class MessageClient:
             options=options,
         )
         return await self._fetch(call, wire.EventTypeList)
+
+    async def report_deliveries(
+        self, batch: deliveries.DeliveryBatch, *, options: CallOptions = NO_OPTIONS
+    ) -> deliveries.DeliveryBatchResult:
+        """Report attempts of the caller's own consumers; may be repeated."""
+        call = Call(
+            operation="report_deliveries",
+            method="POST",
+            path="/api/v1/deliveries",
+            body=batch,
+            options=options,
+        )
+        return await self._fetch(call, deliveries.DeliveryBatchResult)
 
     async def _fetch(self, call: Call, model: type[A]) -> A:
         return await self._calls.fetch(call, TypeAdapter(model))

@@ -166,7 +166,7 @@ def dispatch_from_environment() -> Dispatch:
 def audit_from_environment() -> AuditSender:
     """The dependencies of the function that sends audit records. Raises `SettingsError`."""
     # With an HTTP client and another service's contract: the other functions do without both.
-    from functions.ai.adapters.audit_sink import AuditSink  # noqa: PLC0415
+    from contracts.audit.sink import AuditSink  # noqa: PLC0415
 
     settings = AuditSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)

@@ -39,3 +39,33 @@ class SweepSettings(BaseSettings):
 
 class ControlSettings(BaseSettings):
     """Of the calls that read and administrate."""
+
+    tasks_queue_url: str = Field(min_length=1)
+    # Of one stream's queue; the others lie beside it. Names of queues and rules begin so.
+    stream_queue_url: str = Field(min_length=1)
+    stream_queue_prefix: str = Field(min_length=1)
+    event_bus_arn: str = Field(pattern=":event-bus/")
+    event_archive_arn: str = Field(pattern=":archive/")
+
+
+class RelaySettings(BaseSettings):
+    """Of the streams' consumers."""
+
+    stream_queue_url: str = Field(min_length=1)
+    stream_queue_prefix: str = Field(min_length=1)
+    # Longer than the function may run.
+    claim_lease_seconds: int = Field(ge=1)
+
+
+class TasksSettings(BaseSettings):
+    """Of what the service does later."""
+
+    event_bus: str = Field(min_length=1)
+    tasks_queue_url: str = Field(min_length=1)
+
+
+class AuditSettings(BaseSettings):
+    """Of the function that brings audit records to the audit sink."""
+
+    # The SSM parameter that holds the address of the audit sink's API.
+    audit_url_parameter: str = Field(min_length=1)

@@ -13,9 +13,13 @@ _RECEIVES = 3
 
 
 class FailureQueue(Construct):
-    """Where failures are kept for 14 days, as long as SQS keeps anything, for a person to see."""
+    """Where failures are kept for 14 days, as long as SQS keeps anything, for a person to see, or
+    for a function whose business a message is for `hidden`.
+    """
 
-    def __init__(self, scope: Construct, construct_id: str, *, name: str) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, name: str, hidden: Duration | None = None
+    ) -> None:
         super().__init__(scope, construct_id)
         self.name = name
         self.queue = sqs.Queue(
@@ -25,6 +29,7 @@ class FailureQueue(Construct):
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
+            visibility_timeout=hidden,
         )
         acknowledge(self.queue, Reason.NO_DEAD_LETTERS)
 
@@ -44,9 +49,12 @@ class WorkQueue(Construct):
         name: str,
         hidden: Duration,
         receives: int = _RECEIVES,
+        dead_letters_hidden: Duration | None = None,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.dead_letters = FailureQueue(self, "DeadLetters", name=f"{name}-dlq")
+        self.dead_letters = FailureQueue(
+            self, "DeadLetters", name=f"{name}-dlq", hidden=dead_letters_hidden
+        )
         self.queue = sqs.Queue(
             self,
             "Queue",
@@ -69,27 +77,49 @@ class WorkQueue(Construct):
         concurrency: int | None = None,
     ) -> None:
         """Have the function work on it; it answers which messages of a batch failed."""
-        function.role.add_to_policy(
-            iam.PolicyStatement(
-                # A function may work on several queues.
-                sid=f"Receive{self.node.id}",
-                actions=[
-                    "sqs:ChangeMessageVisibility",
-                    "sqs:DeleteMessage",
-                    "sqs:GetQueueAttributes",
-                    "sqs:ReceiveMessage",
-                ],
-                resources=[self.queue.queue_arn],
-            )
-        )
-        mapping = lambda_.EventSourceMapping(
+        feed(
             self,
-            "Mapping",
-            target=function.alias,
-            event_source_arn=self.queue.queue_arn,
+            self.queue,
+            function,
+            sid=f"Receive{self.node.id}",
             batch_size=batch_size,
-            max_batching_window=window,
-            max_concurrency=concurrency,
-            report_batch_item_failures=True,
+            window=window,
+            concurrency=concurrency,
         )
-        acknowledge(mapping, Reason.QUEUED)
+
+
+def feed(
+    scope: Construct,
+    queue: sqs.IQueue,
+    function: PythonFunction,
+    *,
+    sid: str,
+    batch_size: int,
+    mapping_id: str = "Mapping",
+    window: Duration | None = None,
+    concurrency: int | None = None,
+) -> None:
+    """Have the function work on a queue: it may work on several."""
+    function.role.add_to_policy(
+        iam.PolicyStatement(
+            sid=sid,
+            actions=[
+                "sqs:ChangeMessageVisibility",
+                "sqs:DeleteMessage",
+                "sqs:GetQueueAttributes",
+                "sqs:ReceiveMessage",
+            ],
+            resources=[queue.queue_arn],
+        )
+    )
+    mapping = lambda_.EventSourceMapping(
+        scope,
+        mapping_id,
+        target=function.alias,
+        event_source_arn=queue.queue_arn,
+        batch_size=batch_size,
+        max_batching_window=window,
+        max_concurrency=concurrency,
+        report_batch_item_failures=True,
+    )
+    acknowledge(mapping, Reason.QUEUED)

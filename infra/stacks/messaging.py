@@ -7,8 +7,12 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import bundles, bundling, routes
+from infra.constructs.audit_outbox import AuditOutbox
+from infra.constructs.event_archive import EventArchive
+from infra.constructs.messaging_streams import MessagingStreams, reporting
 from infra.constructs.messaging_sweep import MessagingSweep
-from infra.constructs.permissions import items, put_events, queries
+from infra.constructs.messaging_tasks import MessagingTasks
+from infra.constructs.permissions import items, put_events, queries, send
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
 from infra.constructs.service_layers import service_layers
@@ -62,9 +66,38 @@ class MessagingStack(EnvironmentStack):
                     partitions=["EVENT#*", "KEYLOG#*"],
                 ),
                 put_events("Bus", settings),
+                *reporting(self._table),
             ],
             memory_mb=884,
             timeout=Duration.seconds(29),
+        )
+        streams = MessagingStreams(
+            self,
+            "Streams",
+            prefix=self._prefix,
+            table=self._table,
+            defaults=self._defaults,
+            base_environment=self._base_environment(),
+            settings=settings,
+        )
+        tasks = MessagingTasks(
+            self,
+            "Tasks",
+            prefix=self._prefix,
+            table=self._table,
+            defaults=self._defaults,
+            base_environment=self._base_environment(),
+            settings=settings,
+        )
+        archive = EventArchive(self, "Archive", name=self._prefix, settings=settings)
+        AuditOutbox(
+            self,
+            "Audit",
+            service=_SERVICE,
+            table=self._table,
+            defaults=self._defaults,
+            environment=self._base_environment(),
+            settings=settings,
         )
         MessagingSweep(
             self,
@@ -76,14 +109,33 @@ class MessagingStack(EnvironmentStack):
         )
         self._control = self._function(
             "control",
-            {},
+            {
+                **streams.environment,
+                **tasks.environment,
+                "EVENT_BUS_ARN": archive.bus_arn,
+                "EVENT_ARCHIVE_ARN": archive.arn,
+            },
             [
                 items("Table", self._table.table, ("GetItem", "Query")),
-                queries("Chains", self._table, "gsi1"),
+                items(
+                    "Begun",
+                    self._table.table,
+                    ("PutItem", "UpdateItem"),
+                    partitions=["REDRIVES", "REPLAYS", f"AUDIT*#{_SERVICE}:*"],
+                ),
+                # Chains of events, dead letters, redrives and replays, each by time.
+                queries("ByTime", self._table, "gsi1"),
+                send("Tasks", tasks.queue),
+                streams.figures("Depth"),
+                iam.PolicyStatement(
+                    sid="Age", actions=["cloudwatch:GetMetricData"], resources=["*"]
+                ),
+                archive.replaying("Replays"),
             ],
             memory_mb=884,
             timeout=Duration.seconds(29),
         )
+        archive.acknowledge(self._control.role)
         self._api()
 
     def _function(

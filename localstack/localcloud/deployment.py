@@ -9,7 +9,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from localcloud import environment, object_lock, process
+from localcloud import environment, event_archive, object_lock, process
 from localcloud.aws import Aws
 from localcloud.errors import LocalCloudError
 from localcloud.progress import Progress
@@ -72,6 +72,9 @@ class Deployment:
         locked = object_lock.complete(self._aws)
         if locked:
             self._progress.step(f"Locking objects in {', '.join(locked)}")
+        archived = event_archive.complete(self._aws)
+        if archived:
+            self._progress.step(f"Archiving events in {', '.join(archived)}")
         self._aws.parameters.put_parameter(
             Name=_FINGERPRINT, Value=wanted, Type="String", Overwrite=True
         )

@@ -30,7 +30,13 @@ OPERATIONS = pytest.mark.parametrize(
     ids=lambda value: value.service if isinstance(value, Contract) else value.operation_id,
 )
 # They may be repeated as they are: nothing is made twice.
-REPEATABLE_POSTS = {"flush", "cancel_turn"}
+REPEATABLE_POSTS = {
+    "flush",
+    "cancel_turn",
+    "report_deliveries",
+    "cancel_redrive",
+    "cancel_replay",
+}
 
 
 @pytest.fixture(scope="module")

@@ -10,15 +10,31 @@ import httpx
 
 from contracts.messaging.envelope import Envelope
 from functions.messaging.adapters.schemas import EventSchemas
+from functions.messaging.domain.audit import Operations
+from functions.messaging.domain.deliveries import DeliveryService
 from functions.messaging.domain.dependencies import Control, Publish
 from functions.messaging.domain.event_life import EventReader
 from functions.messaging.domain.events import Event
+from functions.messaging.domain.figures import StreamService
 from functions.messaging.domain.life import Moment
 from functions.messaging.domain.ports import EventPage
 from functions.messaging.domain.publishing import Publishing
+from functions.messaging.domain.redrives import DeadLetterService
+from functions.messaging.domain.replays import ReplayService
 from functions.messaging.routes.apps import create_control_app, create_publish_app
+from servicekit.audit import AuditTrail
 from servicekit.errors import StoreUnavailableError
 from servicekit.paging import decode_cursor, encode_cursor
+from tests.fakes.messaging_consuming import (
+    MemoryArchive,
+    MemoryConsumers,
+    MemoryLetters,
+    MemoryQueues,
+    MemoryRedrives,
+    MemoryReplays,
+    MemoryTasks,
+    MemoryTrail,
+)
 
 ROLE = "arn:aws:sts::000000000000:assumed-role/santaclaude-prod-projectflow-api"
 
@@ -143,15 +159,38 @@ class MessageService:
         self.bus: Any = MemoryBus()
         self.life = MemoryLife()
         self.schemas = EventSchemas()
+        self.letters = MemoryLetters()
+        self.redrives = MemoryRedrives(self.clock)
+        self.tasks = MemoryTasks()
+        self.replays = MemoryReplays()
+        self.archive = MemoryArchive()
+        self.consumers = MemoryConsumers()
+        self.queues = MemoryQueues()
+        self.trail = MemoryTrail()
         self.assemble()
 
     def assemble(self) -> None:
         """Again, after a part was replaced."""
         publishing = Publishing(self.store, self.bus, self.schemas, self.clock)
-        self.publish_app = create_publish_app(Publish(events=publishing))
+        deliveries = DeliveryService(
+            self.life, self.letters, self.store, self.consumers, self.clock
+        )
+        self.publish_app = create_publish_app(Publish(events=publishing, deliveries=deliveries))
         reader = EventReader(self.store, self.life)
+        operations = Operations(AuditTrail(self.trail, self.clock))
         self.control_app = create_control_app(
-            Control(service_name="message-queue-service", checks={}, events=reader)
+            Control(
+                service_name="message-queue-service",
+                checks={},
+                events=reader,
+                letters=DeadLetterService(
+                    self.letters, self.life, self.redrives, self.tasks, operations, self.clock
+                ),
+                replays=ReplayService(
+                    self.replays, self.archive, operations, self.clock, timedelta(days=30)
+                ),
+                streams=StreamService(self.queues, self.letters, self.consumers),
+            )
         )
 
     async def call(
@@ -173,7 +212,8 @@ class MessageService:
         context: dict[str, Any] = {"requestId": "gateway-1"}
         if role:
             context["identity"] = {"userArn": f"{role}/session"}
-        app: Any = self.publish_app if method == "POST" else self.control_app
+        published = method == "POST" and path.split("/")[3] in {"events", "deliveries"}
+        app: Any = self.publish_app if published else self.control_app
 
         async def gateway(scope: Any, receive: Any, send: Any) -> None:
             await app({**scope, "aws.event": {"requestContext": context}}, receive, send)

@@ -38,8 +38,11 @@ SETTINGS = {
     **{
         f"messaging-{name}": ("functions.messaging.settings", model)
         for name, model in {
+            "audit": "AuditSettings",
             "control": "ControlSettings",
             "publish": "PublishSettings",
+            "relay": "RelaySettings",
+            "tasks": "TasksSettings",
             "sweep": "SweepSettings",
         }.items()
     },

@@ -87,14 +87,28 @@ AUDIT = {
     | {"glue:GetTable", "glue:GetTableVersion", "glue:GetTableVersions", "logs:PutLogEvents"},
 }
 PUT_EVENTS = {"events:PutEvents"}
+# The outbox, the address of the audit sink, and the one route of its API.
+AUDIT_SENDER = (
+    dynamodb("BatchWriteItem", "DeleteItem", "Query", "UpdateItem")
+    | {"execute-api:Invoke", "ssm:GetParameter"}
+    | METRICS
+    | STREAM
+)
+# Lives of events, dead letters, known consumers.
+REPORTING = dynamodb("BatchWriteItem", "GetItem", "UpdateItem")
 MESSAGING = {
     f"messaging-{name}": actions | LOGS | TRACES
     for name, actions in {
-        "control": dynamodb("GetItem", "Query"),
-        "publish": dynamodb("GetItem", "PutItem", "UpdateItem") | PUT_EVENTS,
+        "audit": AUDIT_SENDER,
+        "control": dynamodb("GetItem", "PutItem", "Query", "UpdateItem")
+        | {"sqs:GetQueueAttributes", "sqs:SendMessage", "cloudwatch:GetMetricData"}
+        | {"events:CancelReplay", "events:DescribeReplay", "events:StartReplay"},
+        "publish": REPORTING | dynamodb("PutItem") | PUT_EVENTS,
+        "relay": REPORTING | QUEUE,
         "sweep": dynamodb("Query", "UpdateItem") | PUT_EVENTS | METRICS,
+        "tasks": REPORTING | dynamodb("Query") | PUT_EVENTS | QUEUE | {"sqs:SendMessage"},
     }.items()
-} | {"messaging-sweep-schedule": {"lambda:InvokeFunction"}}
+} | {f"messaging-{name}-schedule": {"lambda:InvokeFunction"} for name in ("audit", "sweep")}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE
@@ -154,6 +168,11 @@ WILDCARDS = {
     "execute-api:Invoke": "the local operator may call every route of the API",
     "cloudwatch:PutMetricData": "takes no resource; a condition names the namespace",
     "dynamodb:ListStreams": "takes no resource",
+    "cloudwatch:GetMetricData": "takes no resource",
+    **dict.fromkeys(
+        (f"events:{action}Replay" for action in ("Cancel", "Describe", "Start")),
+        "replays have ids of their own; MiniStack asks for rights without naming any",
+    ),
     **dict.fromkeys(
         s3(
             "AbortMultipartUpload",
@@ -208,7 +227,7 @@ def test_actions_are_explicit_and_listed(templates):
     assert {"ai-api", "ai-stream"} <= set(seen)
     # MiniStack's name for SendMessage; AWS has no such action.
     assert seen["ai-dispatch"] | {"sqs:SendMessageBatch"} == ALLOWED["ai-dispatch"]
-    for short, allowed in AUDIT.items():
+    for short, allowed in (AUDIT | MESSAGING).items():
         assert seen[short] == allowed, short
 
 

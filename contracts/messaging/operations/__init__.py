@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
-from contracts.messaging.operations import health, publishing
+from contracts.messaging.operations import (
+    dead_letters,
+    deliveries,
+    figures,
+    health,
+    publishing,
+    replays,
+)
 from contracts.operation import Contract
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -18,5 +25,12 @@ MESSAGING_V1 = Contract(
         "role that the API's resource policy names; `user_id` is believed because the role is."
     ),
     local_url="http://127.0.0.1:8004",
-    operations=(*health.OPERATIONS, *publishing.OPERATIONS),
+    operations=(
+        *health.OPERATIONS,
+        *publishing.OPERATIONS,
+        *deliveries.OPERATIONS,
+        *figures.OPERATIONS,
+        *dead_letters.OPERATIONS,
+        *replays.OPERATIONS,
+    ),
 )

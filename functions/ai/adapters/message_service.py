@@ -17,13 +17,12 @@ from contracts.client.errors import (
 from contracts.client.signing import SigV4
 from contracts.messaging import publishing as wire
 from contracts.messaging.client import MessageClient
-from functions.ai.adapters.address import Address
 from functions.ai.domain.errors import EventsUnavailableError
 from functions.ai.domain.job_ports import JobChange
 from functions.ai.domain.jobs import progress, result
 from functions.ai.domain.turns import Turn
 from servicekit.aws import current_region
-from servicekit.parameters import ParameterUnavailableError
+from servicekit.parameters import Address, ParameterUnavailableError
 
 _TIMEOUT_SECONDS = 30.0
 """API Gateway answers within 29 s. Given up sooner, a cold start would be paid for twice."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from functions.messaging.settings import BaseSettings
 from servicekit.logging import configure_logging
 
+PRODUCER = "messaging"
+"""First part of the producers' names in this service's audit records."""
+
 
 def begin(settings: BaseSettings) -> None:
     """Whatever comes before anything else in a process."""

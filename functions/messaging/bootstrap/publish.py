@@ -6,6 +6,7 @@ from functions.messaging.adapters.dynamodb_events import DynamoEvents
 from functions.messaging.adapters.eventbridge import EventBridgeBus
 from functions.messaging.adapters.schemas import EventSchemas
 from functions.messaging.bootstrap.common import begin
+from functions.messaging.bootstrap.consuming import delivery_service
 from functions.messaging.domain.dependencies import Publish
 from functions.messaging.domain.publishing import Publishing
 from functions.messaging.settings import PublishSettings
@@ -24,5 +25,6 @@ def publish_from_environment() -> Publish:
             EventBridgeBus(settings.event_bus),
             EventSchemas(),
             utc_now,
-        )
+        ),
+        deliveries=delivery_service(table, settings.event_retention_days),
     )

@@ -5,8 +5,13 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
+from functions.messaging.domain.deliveries import DeliveryService
 from functions.messaging.domain.event_life import EventReader
+from functions.messaging.domain.figures import StreamService
 from functions.messaging.domain.publishing import Publishing
+from functions.messaging.domain.redrive_worker import RedriveWorker
+from functions.messaging.domain.redrives import DeadLetterService
+from functions.messaging.domain.replays import ReplayService
 
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
@@ -17,6 +22,7 @@ class Publish:
     """What the calls need that are made all the time."""
 
     events: Publishing
+    deliveries: DeliveryService
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +32,13 @@ class Control:
     service_name: str
     checks: Mapping[str, Check]
     events: EventReader
+    letters: DeadLetterService
+    replays: ReplayService
+    streams: StreamService
+
+
+@dataclass(frozen=True, slots=True)
+class Tasks:
+    """What is done later, from a queue."""
+
+    redrives: RedriveWorker

@@ -6,13 +6,18 @@ from fastapi import FastAPI
 
 from contracts.messaging.operations import MAX_BODY_BYTES
 from functions.messaging.domain.dependencies import Control, Publish
-from functions.messaging.routes import events, health, publishing
+from functions.messaging.routes import deliveries, events, health, publishing, streams
 from servicekit.fastapi_app import new_app
 
 
 def create_publish_app(dependencies: Publish) -> FastAPI:
     """Of the calls that are made all the time."""
-    return new_app(dependencies, publishing.routes, max_body_bytes=MAX_BODY_BYTES)
+    return new_app(
+        dependencies,
+        publishing.routes,
+        deliveries.routes,
+        max_body_bytes=MAX_BODY_BYTES,
+    )
 
 
 def create_control_app(dependencies: Control) -> FastAPI:
@@ -22,5 +27,6 @@ def create_control_app(dependencies: Control) -> FastAPI:
         health.open_routes,
         health.signed_routes,
         events.routes,
+        streams.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )

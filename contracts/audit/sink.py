@@ -1,4 +1,7 @@
-"""The audit sink, called through its API under this function's role."""
+"""The audit sink as a service's outbox sends to it: its API, under the function's own role.
+
+The one module here that needs servicekit: for functions that bring audit records, of any service.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,6 @@ from contracts.client.errors import (
     ServiceError,
 )
 from contracts.client.signing import SigV4
-from functions.ai.adapters.address import Address
 from servicekit.audit import JsonObject
 from servicekit.audit_sender import (
     LATER,
@@ -25,7 +27,7 @@ from servicekit.audit_sender import (
     Verdict,
 )
 from servicekit.aws import current_region
-from servicekit.parameters import ParameterUnavailableError
+from servicekit.parameters import Address, ParameterUnavailableError
 
 _TIMEOUT_SECONDS = 30.0
 """API Gateway answers within 29 s. Given up sooner, a cold start would be paid for twice."""
