@@ -22,9 +22,30 @@ class BaseSettings(Settings):
     event_retention_days: int = Field(ge=1)
 
 
-class PublishSettings(BaseSettings):
+class PushingSettings(BaseSettings):
+    """Of whatever sends to the connections of the WebSocket API."""
+
+    # Where they are managed: the API's address over HTTP.
+    connections_url: str = Field(min_length=1)
+
+
+class PublishSettings(PushingSettings):
     """Of the calls that are made all the time: events, reports of consumers, progress."""
+
+    # The function that pushes to topics with many connections.
+    push_function: str = Field(min_length=1)
+
+
+class SocketSettings(PushingSettings):
+    """Of the WebSocket API's routes."""
+
+
+class PushSettings(PushingSettings):
+    """Of the function that pushes to many connections."""
 
 
 class ControlSettings(BaseSettings):
     """Of the calls that read and administrate."""
+
+    # The WebSocket's address for clients, without a ticket.
+    websocket_url: str = Field(min_length=1)

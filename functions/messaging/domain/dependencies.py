@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
+
+from functions.messaging.domain.conversation import Conversations
+from functions.messaging.domain.progress import ProgressService
+from functions.messaging.domain.push import Pusher, PushOrder
+from functions.messaging.domain.tickets import TicketService
 
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
@@ -13,6 +19,8 @@ Check = Callable[[], Awaitable[object]]
 class Publish:
     """What the calls need that are made all the time."""
 
+    progress: ProgressService
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -20,3 +28,19 @@ class Control:
 
     service_name: str
     checks: Mapping[str, Check]
+    tickets: TicketService
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """What the WebSocket API's routes need."""
+
+    conversations: Conversations
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What pushing to many connections needs; `read` finds the order in an invocation."""
+
+    read: Callable[[Mapping[str, Any]], PushOrder]
+    pusher: Pusher

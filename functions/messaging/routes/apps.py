@@ -5,9 +5,18 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from contracts.messaging.operations import MAX_BODY_BYTES
-from functions.messaging.domain.dependencies import Control
-from functions.messaging.routes import health
+from functions.messaging.domain.dependencies import Control, Publish
+from functions.messaging.routes import health, progress, tickets
 from servicekit.fastapi_app import new_app
+
+
+def create_publish_app(dependencies: Publish) -> FastAPI:
+    """Of the calls that are made all the time."""
+    return new_app(
+        dependencies,
+        progress.routes,
+        max_body_bytes=MAX_BODY_BYTES,
+    )
 
 
 def create_control_app(dependencies: Control) -> FastAPI:
@@ -16,5 +25,6 @@ def create_control_app(dependencies: Control) -> FastAPI:
         dependencies,
         health.open_routes,
         health.signed_routes,
+        tickets.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )
