@@ -76,6 +76,20 @@ class Reason(Enum):
         ),
         "The local operator may call every route of the service's API.",
     )
+    RESUMED = (
+        ("Serverless-LambdaDLQ", "Serverless-LambdaAsyncFailureDestination"),
+        "A push that fails for good is resumed by its clients from the topic's log.",
+    )
+    CONNECTIONS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<{api}>/live/POST/@connections/*]",
+        ),
+        "Connections of one WebSocket API: which ones there are is known at run time.",
+    )
+    TICKET = (
+        ("AwsSolutions-APIG4",),
+        "Opening a connection takes a single-use ticket, which the function checks.",
+    )
     API_GATEWAY_LOGS = (
         (
             "AwsSolutions-IAM4[Policy::arn:<AWS::Partition>:iam::aws:policy/service-role/AmazonAPIGatewayPushToCloudWatchLogs]",

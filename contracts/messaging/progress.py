@@ -132,8 +132,8 @@ class ProgressItem(WireModel):
 
     index: int
     status: Annotated[int, Field(description="As it would have been answered alone.")]
-    progress: Annotated[Progress | None, Field(default=None, exclude_if=is_none)]
-    error: Annotated[Problem | None, Field(default=None, exclude_if=is_none)]
+    progress: Annotated[Progress | None, Field(exclude_if=is_none)] = None
+    error: Annotated[Problem | None, Field(exclude_if=is_none)] = None
 
 
 class ProgressBatchResult(WireModel):

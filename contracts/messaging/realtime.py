@@ -14,7 +14,7 @@ import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, Self
 from urllib.parse import urlencode
 
 from pydantic import TypeAdapter, ValidationError
@@ -58,6 +58,9 @@ _PASSING = (
     OSError,
 )
 _logger = logging.getLogger(__name__)
+_wire = logging.getLogger(f"{__name__}.wire")
+# Below that, the library logs addresses, and with them tickets.
+_wire.setLevel(logging.INFO)
 
 
 class FollowingRefusedError(Exception):
@@ -304,10 +307,14 @@ class _WebSocket:
 
         # API Gateway counts messages as signs of life, not pings of the protocol.
         self._opening = connect(
-            address, open_timeout=OPEN_SECONDS, ping_interval=None, max_size=2**20
+            address,
+            open_timeout=OPEN_SECONDS,
+            ping_interval=None,
+            max_size=2**20,
+            logger=_wire,
         )
 
-    async def __aenter__(self) -> _WebSocket:
+    async def __aenter__(self) -> Self:
         from websockets.exceptions import (  # noqa: PLC0415
             InvalidHandshake,
             InvalidStatus,

@@ -7,6 +7,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import bundles, bundling, routes
+from infra.constructs.messaging_socket import Realtime
 from infra.constructs.permissions import items
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
@@ -50,10 +51,33 @@ class MessagingStack(EnvironmentStack):
             log_retention=settings.log_retention,
             snap_start=settings.snap_start,
         )
+        self._realtime = Realtime(
+            self,
+            "Realtime",
+            prefix=self._prefix,
+            table=self._table,
+            defaults=self._defaults,
+            base_environment=self._base_environment(),
+            settings=settings,
+        )
+        posting, may_post = self._realtime.posting()
+        self._publish = self._function(
+            "publish",
+            {**posting},
+            [*may_post],
+            memory_mb=884,
+            timeout=Duration.seconds(29),
+        )
+        self._realtime.allow_push(self._publish)
+        tickets, may_issue = self._realtime.tickets()
         self._control = self._function(
             "control",
-            {},
-            [items("Table", self._table.table, ("GetItem",))],
+            {**tickets},
+            [
+                items("Table", self._table.table, ("GetItem",)),
+                *self._recording(),
+                *may_issue,
+            ],
             memory_mb=884,
             timeout=Duration.seconds(29),
         )
@@ -83,6 +107,23 @@ class MessagingStack(EnvironmentStack):
             failures=failures,
         )
 
+    def _recording(self) -> list[iam.PolicyStatement]:
+        """Leaving audit records in the outbox."""
+        return [
+            items(
+                "AuditCounters",
+                self._table.table,
+                ("UpdateItem",),
+                partitions=[f"AUDITSEQ#{_SERVICE}:*"],
+            ),
+            items(
+                "AuditRecords",
+                self._table.table,
+                ("PutItem",),
+                partitions=[f"AUDITOUT#{_SERVICE}:*"],
+            ),
+        ]
+
     def _base_environment(self) -> dict[str, str]:
         """What every function reads: `BaseSettings` of functions/messaging/settings.py."""
         return {
@@ -107,7 +148,10 @@ class MessagingStack(EnvironmentStack):
                     function=function.alias,
                     callers=[*(f"{settings.prefix}-{role}" for role in roles), *operators],
                 )
-                for tag, function, roles in (("control", self._control, _ADMINISTRATORS),)
+                for tag, function, roles in (
+                    ("publish", self._publish, _SERVICES),
+                    ("control", self._control, _ADMINISTRATORS),
+                )
             ],
             stream_responses=settings.response_streaming,
             throttling_rate=settings.throttling_rate,

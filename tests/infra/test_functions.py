@@ -38,6 +38,9 @@ SETTINGS = {
         f"messaging-{name}": ("functions.messaging.settings", model)
         for name, model in {
             "control": "ControlSettings",
+            "publish": "PublishSettings",
+            "push": "PushSettings",
+            "socket": "SocketSettings",
         }.items()
     },
 }

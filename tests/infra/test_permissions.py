@@ -89,7 +89,13 @@ AUDIT = {
 MESSAGING = {
     f"messaging-{name}": actions | LOGS | TRACES
     for name, actions in {
-        "control": dynamodb("GetItem"),
+        "control": dynamodb("GetItem", "PutItem", "UpdateItem"),
+        "publish": dynamodb("BatchWriteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+        | {"execute-api:ManageConnections", "lambda:InvokeFunction"},
+        "socket": dynamodb("BatchGetItem", "BatchWriteItem", "GetItem", "PutItem", "Query")
+        | dynamodb("UpdateItem")
+        | {"execute-api:ManageConnections"},
+        "push": dynamodb("BatchWriteItem", "GetItem", "Query") | {"execute-api:ManageConnections"},
     }.items()
 }
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
@@ -139,6 +145,7 @@ WILDCARDS = {
     "bedrock:ConverseStream": "MiniStack's name for InvokeModelWithResponseStream",
     "secretsmanager:DescribeSecret": "keys of the environment's model providers, by their names",
     "secretsmanager:GetSecretValue": "the same",
+    "execute-api:ManageConnections": "connections of one API, known at run time",
     "execute-api:Invoke": "the local operator may call every route of the API",
     "cloudwatch:PutMetricData": "takes no resource; a condition names the namespace",
     "dynamodb:ListStreams": "takes no resource",

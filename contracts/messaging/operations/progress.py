@@ -10,8 +10,8 @@ _LOGGED = (
     "The message gets the next sequence of its topic, is kept in the topic's log for a day, and is "
     "pushed to the topic's connections within the call. Connections that it does not reach in time "
     "see a hole in the sequences and resume. To put several changes into one message is up to the "
-    "poster: four a second are enough for a person. Without `event_id`, `Idempotency-Key` stands for "
-    "one."
+    "poster: four a second are enough for a person. Without `event_id`, `Idempotency-Key` stands "
+    "for one."
 )
 
 OPERATIONS = (
