@@ -48,6 +48,12 @@ class Reason(Enum):
         ),
         "The audit sink's API is found at run time; its own policy says who may call it.",
     )
+    PROGRESS_API = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/progress/batch]",
+        ),
+        "The message service's API is found at run time; its own policy says who may call it.",
+    )
     NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),
         "Putting traces and metrics and listing streams are actions without a resource.",

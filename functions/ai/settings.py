@@ -71,6 +71,8 @@ class WorkerSettings(StreamSettings):
     normal_queue_url: str = Field(min_length=1)
     # How often the queues give a message out: after its last time it is a dead letter.
     max_receives: int = Field(ge=2)
+    # The SSM parameter that holds the address of the message service's API.
+    messaging_url_parameter: str = Field(min_length=1)
 
 
 class DispatchSettings(FunctionSettings):
@@ -79,6 +81,8 @@ class DispatchSettings(FunctionSettings):
     high_queue_url: str = Field(min_length=1)
     normal_queue_url: str = Field(min_length=1)
     event_bus: str = Field(min_length=1)
+    # The SSM parameter that holds the address of the message service's API.
+    messaging_url_parameter: str = Field(min_length=1)
 
 
 class AuditSettings(TableSettings):

@@ -7,12 +7,12 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.alarms import Alarm, Alarms
-from infra.constructs.permissions import send
+from infra.constructs.permissions import call_api, read_parameter, send
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_table import ServiceTable
 from infra.constructs.stream_consumer import StreamConsumer
 from infra.constructs.work_queue import FailureQueue, WorkQueue
-from infra.security import Reason
+from infra.security import Reason, acknowledge
 from infra.settings import DeploySettings
 
 _RECEIVES = 5
@@ -61,16 +61,27 @@ class Jobs(Construct):
             "HIGH_QUEUE_URL": high.queue.queue_url,
             "NORMAL_QUEUE_URL": normal.queue.queue_url,
         }
+        parameter = settings.parameter("messaging", "api-url")
+        told = {"MESSAGING_URL_PARAMETER": parameter}
+        telling = [
+            read_parameter("Address", parameter),
+            call_api("Progress", "POST/api/v1/progress/batch"),
+        ]
         self.worker = PythonFunction(
             self,
             "Worker",
             name=f"{prefix}-worker",
             handler="functions.ai.entrypoints.worker.handler",
             defaults=defaults,
-            environment={**worker_environment, **urls, "MAX_RECEIVES": str(_RECEIVES)},
+            environment={
+                **worker_environment,
+                **urls,
+                **told,
+                "MAX_RECEIVES": str(_RECEIVES),
+            },
             memory_mb=884,
             timeout=_TIMEOUT,
-            permissions=worker_permissions,
+            permissions=[*worker_permissions, *telling],
             failures=Reason.QUEUED,
         )
         high.feed(self.worker, batch_size=1, concurrency=settings.high_jobs_at_once)
@@ -81,16 +92,24 @@ class Jobs(Construct):
             name=f"{prefix}-dispatch",
             handler="functions.ai.entrypoints.dispatch.handler",
             defaults=defaults,
-            environment={**base_environment, **urls, "EVENT_BUS": settings.event_bus},
+            environment={
+                **base_environment,
+                **urls,
+                **told,
+                "EVENT_BUS": settings.event_bus,
+            },
             memory_mb=512,
             timeout=Duration.seconds(60),
             permissions=[
                 send("SendHigh", high.queue, settings.batch_send_action),
                 send("SendNormal", normal.queue, settings.batch_send_action),
                 _events(settings),
+                *telling,
             ],
             failures=Reason.STREAMED_FROM_TABLE,
         )
+        for function in (self.worker, dispatch):
+            acknowledge(function.role, Reason.PROGRESS_API)
         changes = StreamConsumer(
             self,
             "Changes",

@@ -98,6 +98,8 @@ MESSAGING = {
         "push": dynamodb("BatchWriteItem", "GetItem", "Query") | {"execute-api:ManageConnections"},
     }.items()
 }
+# Telling the message service how jobs go on.
+PROGRESS = {"execute-api:Invoke", "ssm:GetParameter"}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE
@@ -120,10 +122,12 @@ ALLOWED = {
     | QUEUE
     | dynamodb("BatchGetItem", "DeleteItem")
     | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"}
-    | {"secretsmanager:GetSecretValue"},
+    | {"secretsmanager:GetSecretValue"}
+    | PROGRESS,
     "ai-dispatch": {"sqs:SendMessage", "sqs:SendMessageBatch", "events:PutEvents"}
     | STREAM
     | FAILURES
+    | PROGRESS
     | LOGS
     | TRACES,
     **AUDIT,
