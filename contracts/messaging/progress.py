@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from contracts.base import UtcDatetime, WireId, WireModel, is_none, json_size, too_large
+from contracts.base import UtcDatetime, WireId, WireInt, WireModel, is_none, json_size, too_large
 from contracts.problem import Problem
 
 MAX_TOPICS = 20
@@ -39,7 +39,7 @@ Topic = Annotated[
         examples=["job:01KASM0T3ZJ8W6Q1XN5V7D2B4C"],
     ),
 ]
-Sequence = Annotated[int, Field(ge=0, le=MAX_SEQUENCE)]
+Sequence = Annotated[WireInt, Field(ge=0, le=MAX_SEQUENCE)]
 
 
 def _distinct(topics: list[str]) -> list[str]:

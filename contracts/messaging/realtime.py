@@ -197,7 +197,8 @@ def _drain(topic: _Topic) -> list[Told]:
 
 
 class ProgressClient:
-    """Follows topics until its iteration is left: `async for told in client.follow(): ...`
+    """Follows topics until its iteration is left: `async for told in client.follow(): ...`, within
+    `contextlib.aclosing` where the connection is to end at once.
 
     `ticket` gets a new ticket for each connection, naming all topics of `after`. That says behind
     which sequence each topic is wanted: 0 for all that the service still has (a day), None for what

@@ -78,11 +78,13 @@ class Pusher:
             asyncio.create_task(self._send_each(frame, waiting, deadline, counts))
             for _ in range(min(AT_ONCE, len(members)))
         ]
-        if senders:
-            # Whatever is still on its way then may arrive; it counts as late.
-            await asyncio.wait(senders, timeout=max(0, deadline - _now()))
-        for sender in senders:
-            sender.cancel()
+        try:
+            if senders:
+                await asyncio.wait(senders, timeout=max(0, deadline - _now()))
+        finally:
+            # Whatever is still on its way may arrive; it counts as late.
+            for sender in senders:
+                sender.cancel()
         for failure in await asyncio.gather(*senders, return_exceptions=True):
             if isinstance(failure, Exception):
                 raise failure
