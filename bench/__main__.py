@@ -13,6 +13,7 @@ from bench import (
     cold_start,
     commands,
     gateway,
+    messaging_progress,
     openai_stream,
     packages,
 )
@@ -28,6 +29,7 @@ PARTS = {
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,
     "audit_log": audit_log.measure,
+    "messaging_progress": messaging_progress.measure,
     "synth": commands.measure_synth,
     "unit": commands.measure_unit,
     "up": commands.measure_up,

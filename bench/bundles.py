@@ -77,6 +77,7 @@ AI = Service(
         "NORMAL_QUEUE_URL": "http://bench/normal",
         "MAX_RECEIVES": "5",
         "EVENT_BUS": "bench",
+        "MESSAGING_URL_PARAMETER": "/bench/messaging/api-url",
         "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
         "MODEL_IDLE_TIMEOUT_SECONDS": "60",
     },
