@@ -86,7 +86,7 @@ FIRST_IDS_ABOVE = 1_000_000
 EVENT_RETENTION_SECONDS = 24 * 3600
 """How long a turn's events can be followed from any place."""
 
-WORKER_PROGRESS_SECONDS = 3.0
+WORKER_PROGRESS_SECONDS = 2.0
 """How long telling of a job may take beside the work on it."""
 
 DISPATCH_PROGRESS_SECONDS = 1.0

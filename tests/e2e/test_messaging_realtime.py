@@ -144,6 +144,8 @@ def test_two_posters_leave_no_gap_and_a_repetition_is_the_same(cloud):
 
 
 def test_a_job_is_watched_live(ai, session, cloud, messaging):
+    # A function's first start takes longer than a job waits for being told of.
+    post(messaging, "project:warm", data={})
     cloud.bedrock.forget_steps()
     response = ai.post(
         "/api/v1/jobs", json=chat_request(session, "Do it [[chunks=3 step]]", priority="high")

@@ -16,7 +16,11 @@ from functions.messaging.domain.conversation import Conversations
 from functions.messaging.domain.progress import Message, NewMessage, ProgressLog, ProgressService
 from functions.messaging.domain.progress_errors import ProgressConflictError
 from functions.messaging.domain.push import Pusher, PushOrder
-from functions.messaging.domain.sockets import ConnectionBusyError, ConnectionGoneError
+from functions.messaging.domain.sockets import (
+    ConnectionBusyError,
+    ConnectionGoneError,
+    SendingFailedError,
+)
 from functions.messaging.domain.tickets import Ticket, TicketService
 from functions.messaging.routes import progress, tickets
 from functions.messaging.routes.socket import answer
@@ -150,6 +154,7 @@ class MemorySockets:
         self.open: set[str] = set()
         self.throttled: dict[str, int] = {}
         self.hanging: set[str] = set()
+        self.forbidden = False
         self.calls = 0
         self.at_once = self.most_at_once = 0
 
@@ -164,6 +169,8 @@ class MemorySockets:
                 await asyncio.Event().wait()
         finally:
             self.at_once -= 1
+        if self.forbidden:
+            raise SendingFailedError
         if connection_id not in self.open:
             raise ConnectionGoneError
         if self.throttled.get(connection_id, 0):

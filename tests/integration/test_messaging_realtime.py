@@ -20,7 +20,11 @@ from functions.messaging.domain.connections import KEPT_SECONDS, SHARD_FILL
 from functions.messaging.domain.progress import NewMessage
 from functions.messaging.domain.progress_errors import ProgressConflictError
 from functions.messaging.domain.push import Pushed, PushOrder
-from functions.messaging.domain.sockets import ConnectionBusyError, ConnectionGoneError
+from functions.messaging.domain.sockets import (
+    ConnectionBusyError,
+    ConnectionGoneError,
+    SendingFailedError,
+)
 from functions.messaging.domain.tickets import digest_of
 from servicekit.dynamodb import DynamoTable
 from servicekit.errors import StoreUnavailableError
@@ -262,7 +266,8 @@ async def test_a_frame_is_posted_to_its_connection(management):
         ("LimitExceededException", 429, ConnectionBusyError),
         ("TooManyRequestsException", 429, ConnectionBusyError),
         ("InternalServerError", 500, ConnectionBusyError),
-        ("ForbiddenException", 403, ConnectionBusyError),
+        ("ForbiddenException", 403, SendingFailedError),
+        ("PayloadTooLargeException", 413, SendingFailedError),
     ],
 )
 async def test_what_api_gateway_refuses(management, caplog, code, status, error):
@@ -270,7 +275,7 @@ async def test_what_api_gateway_refuses(management, caplog, code, status, error)
     stub.add_client_error("post_to_connection", code, "words", status)
     with pytest.raises(error):
         await api.send("c", "{}")
-    assert ("message not sent" in caplog.text) == (status == 403)
+    assert ("message not sent" in caplog.text) == (error is SendingFailedError)
     assert "words" not in [record.getMessage() for record in caplog.records]
 
 

@@ -66,6 +66,10 @@ class MessageServiceProgress:
         try:
             async with asyncio.timeout(self._call_seconds):
                 await self._post([message for note in notes for message in _messages(note)])
+        except asyncio.CancelledError as error:
+            # Whoever told could wait no longer.
+            self._failed(error, probe=phase == "due")
+            raise
         except Exception as error:  # noqa: BLE001 - a job goes on, whatever this is
             self._failed(error, probe=phase == "due")
         else:
@@ -87,7 +91,7 @@ class MessageServiceProgress:
         if refused:
             _logger.warning("progress not taken", extra={"codes": refused})
 
-    def _failed(self, error: Exception, *, probe: bool) -> None:
+    def _failed(self, error: BaseException, *, probe: bool) -> None:
         self._address.forget()
         before = self._circuit.openings
         self._circuit = self._circuit.failed(int(self._timer()), probe=probe)

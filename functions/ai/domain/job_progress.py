@@ -20,8 +20,11 @@ from functions.ai.domain.turns import ENDED, RestartEvent, TextEvent, Turn
 INTERVAL_SECONDS = 0.25
 """Between two notes of one job: four a second at most."""
 
-END_SECONDS = 3.0
-"""How long an attempt that is over waits until that is said."""
+LAST_SECONDS = 1.0
+"""How long an attempt that is over waits for what is being told of it."""
+
+END_SECONDS = 2.0
+"""How long it then waits until its end is told."""
 
 _logger = logging.getLogger(__name__)
 
@@ -55,7 +58,7 @@ class JobReporter:
         try:
             yield
             # What is on its way is let through, so that the end is told after it.
-            await asyncio.wait({following}, timeout=END_SECONDS)
+            await asyncio.wait({following}, timeout=LAST_SECONDS)
         finally:
             following.cancel()
             with suppress(asyncio.CancelledError):

@@ -11,7 +11,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, cast
 
-from functions.messaging.domain.sockets import ConnectionBusyError, ConnectionGoneError
+from functions.messaging.domain.sockets import (
+    ConnectionBusyError,
+    ConnectionGoneError,
+    SendingFailedError,
+)
 from servicekit.aws import LazyClient, make_client
 
 if TYPE_CHECKING:
@@ -22,6 +26,7 @@ _CONNECT_SECONDS = 1
 _READ_SECONDS = 3
 _BUSY = frozenset({"LimitExceededException", "TooManyRequestsException", "ThrottlingException"})
 _GONE = 410
+_SERVER_ERROR = 500
 _logger = logging.getLogger(__name__)
 
 
@@ -56,10 +61,10 @@ class ConnectionsApi:
             status = error.response["ResponseMetadata"]["HTTPStatusCode"]
             if status == _GONE or code == "GoneException":
                 raise ConnectionGoneError from None
-            if code not in _BUSY and status < 500:  # noqa: PLR2004
-                # Not of this connection, but of our rights or our address.
-                _logger.exception("message not sent", extra={"aws_code": code})
-            raise ConnectionBusyError from None
+            if code in _BUSY or status >= _SERVER_ERROR:
+                raise ConnectionBusyError from None
+            _logger.exception("message not sent", extra={"aws_code": code})
+            raise SendingFailedError from None
         except BotoCoreError:
             raise ConnectionBusyError from None
 

@@ -34,6 +34,7 @@ from functions.messaging.domain.progress_errors import TicketRefusedError, TooMa
 from functions.messaging.domain.sockets import (
     ConnectionBusyError,
     ConnectionGoneError,
+    SendingFailedError,
     Sockets,
 )
 from functions.messaging.domain.tickets import TicketStore, digest_of
@@ -110,7 +111,7 @@ class Conversations:
                 except AppError:
                     _logger.warning("a client was not answered", exc_info=True)
                     await speaker.refuse("failed", "Say it again later.")
-        except (ConnectionGoneError, TimeoutError):
+        except (ConnectionGoneError, SendingFailedError, TimeoutError):
             # What is left of it goes by its own end, or when somebody pushes to it.
             return
 

@@ -14,6 +14,7 @@ from functions.messaging.domain.connections import ConnectionStore, Member
 from functions.messaging.domain.sockets import (
     ConnectionBusyError,
     ConnectionGoneError,
+    SendingFailedError,
     Sockets,
 )
 from servicekit.clock import Clock
@@ -121,6 +122,8 @@ class Pusher:
                 await self._sockets.send(member.connection_id, frame)
             except ConnectionGoneError:
                 return await self._gone(member)
+            except SendingFailedError:
+                return None
             except ConnectionBusyError:
                 # Full jitter: those that were throttled together would be so again.
                 wait = random.uniform(0, pause)  # noqa: S311

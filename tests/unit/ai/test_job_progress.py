@@ -107,6 +107,7 @@ async def test_a_job_that_goes_back_is_told_as_queued_again(jobs):
 
 async def test_a_job_is_not_held_up_by_who_does_not_listen(jobs, monkeypatch):
     monkeypatch.setattr(job_progress, "END_SECONDS", 0.01)
+    monkeypatch.setattr(job_progress, "LAST_SECONDS", 0.01)
     jobs.progress.hang = asyncio.Event()
     jobs.provider.script = [["Done"], DONE]
     job_id = await jobs.create()
@@ -218,3 +219,14 @@ async def test_a_service_that_fails_is_left_alone_for_a_while(failure):
     assert service.calls == calls + 1
     await service.tell()
     assert service.calls == calls + 2
+
+
+async def test_who_could_wait_no_longer_counts_as_a_failure():
+    service = Service()
+    service.hang = asyncio.Event()
+    for _ in range(FAILURES):
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await service.tell()
+    await service.tell()
+    assert service.calls == FAILURES

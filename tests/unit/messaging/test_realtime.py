@@ -166,6 +166,14 @@ async def test_slow_connections_hold_up_nobody_for_longer_than_the_deadline(live
     assert live.numbers("a") == [1]
 
 
+async def test_what_api_gateway_will_never_take_is_not_tried_again(live):
+    await live.connect("a", TOPIC)
+    live.sockets.forbidden = True
+    assert (await live.post(TOPIC, 1)).pushed == Pushed(late=1)
+    assert await live.say("a", action="ping") == []
+    assert live.sockets.calls == 2
+
+
 async def test_a_repetition_keeps_its_sequence_and_is_pushed_again(live):
     await live.connect("a", TOPIC)
     first = await live.post(TOPIC, 1, event_id="e")
