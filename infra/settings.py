@@ -207,7 +207,9 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
     urls: dict[str, Any] = {
         name: url for name in _URLS if (url := _url(name, environment, context(name)))
     }
-    addresses = {name: context(name) or None for name in ("endpoint", "websocket_url")}
+    addresses: dict[str, Any] = {
+        name: context(name) or None for name in ("endpoint", "websocket_url")
+    }
     for name, address in addresses.items():
         if address and environment != "local":
             raise InvalidSettingError(f"-c {name}={address}: env={environment} is on AWS")
