@@ -46,6 +46,7 @@ class Reason(Enum):
         (
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/events/batch]",
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/deliveries]",
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/progress/batch]",
         ),
         "Another service's API is found at run time; its own policy says who may call it.",
     )
@@ -82,6 +83,20 @@ class Reason(Enum):
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<{api}>/*/*/*]",
         ),
         "The local operator may call every route of the service's API.",
+    )
+    RESUMED = (
+        ("Serverless-LambdaDLQ", "Serverless-LambdaAsyncFailureDestination"),
+        "A push that fails for good is resumed by its clients from the topic's log.",
+    )
+    CONNECTIONS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<{api}>/live/POST/@connections/*]",
+        ),
+        "Connections of one WebSocket API: which ones there are is known at run time.",
+    )
+    TICKET = (
+        ("AwsSolutions-APIG4",),
+        "Opening a connection takes a single-use ticket, which the function checks.",
     )
     API_GATEWAY_LOGS = (
         (

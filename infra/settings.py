@@ -113,6 +113,8 @@ class DeploySettings:
     event_archive: bool = True
     # Where functions find the APIs of other services instead of at AWS's addresses.
     endpoint: str | None = None
+    # Where clients find the WebSocket instead of at AWS's address: at the front door.
+    websocket_url: str | None = None
 
     @property
     def prefix(self) -> str:
@@ -223,10 +225,10 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
     [-c additional_models=...] [-c openai_url=...] [-c anthropic_url=...] [-c gemini_url=...]
     [-c openai_compatible_url=...] [-c routing=JSON] [-c snap_start=true]
-    [-c endpoint=http://127.0.0.1:4566]`.
+    [-c endpoint=http://127.0.0.1:4566] [-c websocket_url=ws://127.0.0.1:8004/ws]`.
 
     Raises InvalidSettingError for an environment that does not exist, for a policy or a flag that
-    is none, and for an endpoint outside the local one.
+    is none, and for an endpoint or a WebSocket's address outside the local one.
     """
     environment = context("env") or "dev"
     if environment not in _ENVIRONMENTS:
@@ -236,9 +238,12 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
     urls: dict[str, Any] = {
         name: url for name in _URLS if (url := _url(name, environment, context(name)))
     }
-    endpoint = context("endpoint") or None
-    if endpoint and environment != "local":
-        raise InvalidSettingError(f"-c endpoint={endpoint}: env={environment} is on AWS")
+    addresses: dict[str, Any] = {
+        name: context(name) or None for name in ("endpoint", "websocket_url")
+    }
+    for name, address in addresses.items():
+        if address and environment != "local":
+            raise InvalidSettingError(f"-c {name}={address}: env={environment} is on AWS")
     operators = settings.operator_role_names + _names(context("operators") or "")
     return replace(
         settings,
@@ -247,6 +252,6 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
         additional_models=_names(context("additional_models") or ""),
         routing=_routing(context("routing")) or settings.routing,
         snap_start=_flag("snap_start", context("snap_start")),
-        endpoint=endpoint,
+        **addresses,
         **urls,
     )

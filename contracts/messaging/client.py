@@ -16,6 +16,7 @@ from contracts.client.signing import SigV4
 from contracts.client.transport import NO_OPTIONS, Call, CallOptions, ServiceTransport
 from contracts.event import EventPayload
 from contracts.messaging import deliveries
+from contracts.messaging import progress as live
 from contracts.messaging import publishing as wire
 
 TIMEOUT_SECONDS = 30.0
@@ -166,6 +167,52 @@ class MessageClient:
             options=options,
         )
         return await self._fetch(call, deliveries.DeliveryBatchResult)
+
+    async def create_ticket(
+        self,
+        topics: Sequence[str],
+        *,
+        user_id: int | None = None,
+        options: CallOptions = NO_OPTIONS,
+    ) -> live.Ticket:
+        """A ticket for a client that may follow these topics: checked by whoever calls this."""
+        ticket = {"topics": list(topics)} | ({} if user_id is None else {"user_id": user_id})
+        call = Call(
+            operation="create_ticket",
+            method="POST",
+            path="/api/v1/tickets",
+            body=live.TicketCreate.model_validate(ticket),
+            options=options,
+        )
+        return await self._fetch(call, live.Ticket)
+
+    async def post_progress(
+        self, message: live.ProgressCreate, *, options: CallOptions = NO_OPTIONS
+    ) -> live.Progress:
+        """Tell whoever follows the topic. Raises `ConflictError` when the message's event id was
+        used with another one; with an event id it may be repeated.
+        """
+        call = Call(
+            operation="post_progress",
+            method="POST",
+            path="/api/v1/progress",
+            body=message,
+            options=options,
+        )
+        return await self._fetch(call, live.Progress)
+
+    async def post_progress_batch(
+        self, messages: Sequence[live.ProgressCreate], *, options: CallOptions = NO_OPTIONS
+    ) -> live.ProgressBatchResult:
+        """The same for up to 25 messages; the result tells of each what came of it."""
+        call = Call(
+            operation="post_progress_batch",
+            method="POST",
+            path="/api/v1/progress/batch",
+            body=live.ProgressBatch(messages=list(messages)),
+            options=options,
+        )
+        return await self._fetch(call, live.ProgressBatchResult)
 
     async def _fetch(self, call: Call, model: type[A]) -> A:
         return await self._calls.fetch(call, TypeAdapter(model))

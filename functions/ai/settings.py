@@ -92,6 +92,8 @@ class WorkerSettings(StreamSettings, QueueSettings):
 
     # How often the queues give a message out: after its last time it is a dead letter.
     max_receives: int = Field(ge=2)
+    # The SSM parameter that holds the address of the message service's API.
+    messaging_url_parameter: str = Field(min_length=1)
 
 
 class DispatchSettings(QueueSettings):

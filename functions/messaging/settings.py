@@ -22,10 +22,19 @@ class BaseSettings(Settings):
     event_retention_days: int = Field(ge=1)
 
 
-class PublishSettings(BaseSettings):
+class PushingSettings(BaseSettings):
+    """Of whatever sends to the connections of the WebSocket API."""
+
+    # Where they are managed: the API's address over HTTP.
+    connections_url: str = Field(min_length=1)
+
+
+class PublishSettings(PushingSettings):
     """Of the calls that are made all the time: events, reports of consumers, progress."""
 
     event_bus: str = Field(min_length=1)
+    # The function that pushes to topics with many connections.
+    push_function: str = Field(min_length=1)
 
 
 class SweepSettings(BaseSettings):
@@ -37,6 +46,14 @@ class SweepSettings(BaseSettings):
     sweep_events_per_second: int = Field(ge=1)
 
 
+class SocketSettings(PushingSettings):
+    """Of the WebSocket API's routes."""
+
+
+class PushSettings(PushingSettings):
+    """Of the function that pushes to many connections."""
+
+
 class ControlSettings(BaseSettings):
     """Of the calls that read and administrate."""
 
@@ -46,6 +63,8 @@ class ControlSettings(BaseSettings):
     stream_queue_prefix: str = Field(min_length=1)
     event_bus_arn: str = Field(pattern=":event-bus/")
     event_archive_arn: str = Field(pattern=":archive/")
+    # The WebSocket's address for clients, without a ticket.
+    websocket_url: str = Field(min_length=1)
 
 
 class RelaySettings(BaseSettings):

@@ -7,7 +7,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.alarms import Alarm, Alarms
-from infra.constructs.permissions import call, items, metrics, parameter
+from infra.constructs.permissions import call_api, items, metrics, read_parameter
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.schedule import Schedule
 from infra.constructs.service_table import ServiceTable
@@ -59,8 +59,8 @@ class AuditOutbox(Construct):
                     ("Query", "UpdateItem", "DeleteItem", "BatchWriteItem"),
                     partitions=[f"{_OUTBOX}{service}:*"],
                 ),
-                parameter("Address", address),
-                call("AuditSink", "POST/api/v1/events/batch"),
+                read_parameter("Address", address),
+                call_api("AuditSink", "POST/api/v1/events/batch"),
                 metrics(namespace, bound=settings.request_details),
             ],
             failures=Reason.SWEPT,

@@ -13,7 +13,7 @@ from constructs import Construct
 from contracts.messaging.envelope import SOURCE_PREFIX, TARGET
 from contracts.messaging.streams import MAX_RECEIVES
 from infra.constructs.alarms import Alarm, Alarms
-from infra.constructs.permissions import call, items, parameter
+from infra.constructs.permissions import call_api, items, read_parameter
 from infra.constructs.python_function import PythonFunction
 from infra.constructs.service_table import ServiceTable
 from infra.constructs.work_queue import WorkQueue, feed
@@ -219,8 +219,8 @@ class EventConsumer(Construct):
                 ("GetItem", "UpdateItem"),
                 partitions=[f"CLAIM#{self.consumer}"],
             ),
-            parameter("MessageService", self._address),
-            call("Deliveries", "POST/api/v1/deliveries"),
+            read_parameter("MessageService", self._address),
+            call_api("Deliveries", "POST/api/v1/deliveries"),
         ):
             function.role.add_to_policy(statement)
         acknowledge(function.role, Reason.EVENTS_API)

@@ -7,7 +7,7 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.alarms import Alarm, Alarms
-from infra.constructs.permissions import call, parameter, send
+from infra.constructs.permissions import call_api, read_parameter, send
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_table import ServiceTable
 from infra.constructs.stream_consumer import StreamConsumer
@@ -60,16 +60,27 @@ class Jobs(Construct):
             "HIGH_QUEUE_URL": high.queue.queue_url,
             "NORMAL_QUEUE_URL": normal.queue.queue_url,
         }
+        parameter = settings.parameter("messaging", "api-url")
+        told = {"MESSAGING_URL_PARAMETER": parameter}
+        telling = [
+            read_parameter("Address", parameter),
+            call_api("Progress", "POST/api/v1/progress/batch"),
+        ]
         self.worker = PythonFunction(
             self,
             "Worker",
             name=f"{prefix}-worker",
             handler="functions.ai.entrypoints.worker.handler",
             defaults=defaults,
-            environment={**worker_environment, **urls, "MAX_RECEIVES": str(_RECEIVES)},
+            environment={
+                **worker_environment,
+                **urls,
+                **told,
+                "MAX_RECEIVES": str(_RECEIVES),
+            },
             memory_mb=884,
             timeout=_TIMEOUT,
-            permissions=worker_permissions,
+            permissions=[*worker_permissions, *telling],
             failures=Reason.QUEUED,
         )
         high.feed(self.worker, batch_size=1, concurrency=settings.high_jobs_at_once)
@@ -86,8 +97,8 @@ class Jobs(Construct):
             timeout=Duration.seconds(60),
             permissions=[
                 *self.sending(settings),
-                parameter("Address", address),
-                call("MessageService", "POST/api/v1/events/batch"),
+                *telling,
+                call_api("Events", "POST/api/v1/events/batch"),
             ],
             failures=Reason.STREAMED_FROM_TABLE,
         )

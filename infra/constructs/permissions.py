@@ -75,6 +75,25 @@ def invoke(sid: str, function: lambda_.IFunction) -> iam.PolicyStatement:
     )
 
 
+def read_parameter(sid: str, name: str) -> iam.PolicyStatement:
+    """Reading a parameter, by its whole name."""
+    return iam.PolicyStatement(
+        sid=sid,
+        actions=["ssm:GetParameter"],
+        resources=[f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{name}"],
+    )
+
+
+def call_api(sid: str, route: str) -> iam.PolicyStatement:
+    """Calling a route (`POST/api/v1/...`) of whichever API of this account: which one it is, is in
+    a parameter, and that one's own policy says who may call it.
+    """
+    apis = f"arn:{Aws.PARTITION}:execute-api:{Aws.REGION}:{Aws.ACCOUNT_ID}:*"
+    return iam.PolicyStatement(
+        sid=sid, actions=["execute-api:Invoke"], resources=[f"{apis}/{STAGE}/{route}"]
+    )
+
+
 def metrics(namespace: str, *, bound: bool) -> iam.PolicyStatement:
     """Putting metrics. The action takes no resource; `bound`, it takes this namespace alone."""
     return iam.PolicyStatement(
@@ -95,22 +114,6 @@ def put_events(sid: str, settings: DeploySettings) -> iam.PolicyStatement:
         conditions={"StringLike": {"events:source": "santaclaude.*"}}
         if settings.request_details
         else None,
-    )
-
-
-def parameter(sid: str, name: str) -> iam.PolicyStatement:
-    """Reading one SSM parameter, which may be another stack's."""
-    resource = f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{name}"
-    return iam.PolicyStatement(sid=sid, actions=["ssm:GetParameter"], resources=[resource])
-
-
-def call(sid: str, route: str) -> iam.PolicyStatement:
-    """Calling a route, `POST/api/v1/...`, of whichever API of this account has it: which one a
-    function means is in a parameter, and whom an API lets in is that API's own policy.
-    """
-    apis = f"arn:{Aws.PARTITION}:execute-api:{Aws.REGION}:{Aws.ACCOUNT_ID}:*"
-    return iam.PolicyStatement(
-        sid=sid, actions=["execute-api:Invoke"], resources=[f"{apis}/{STAGE}/{route}"]
     )
 
 

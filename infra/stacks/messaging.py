@@ -9,6 +9,7 @@ from constructs import Construct
 from infra import bundles, bundling, routes
 from infra.constructs.audit_outbox import AuditOutbox
 from infra.constructs.event_archive import EventArchive
+from infra.constructs.messaging_socket import Realtime
 from infra.constructs.messaging_streams import MessagingStreams, reporting
 from infra.constructs.messaging_sweep import MessagingSweep
 from infra.constructs.messaging_tasks import MessagingTasks
@@ -55,9 +56,19 @@ class MessagingStack(EnvironmentStack):
             log_retention=settings.log_retention,
             snap_start=settings.snap_start,
         )
+        self._realtime = Realtime(
+            self,
+            "Realtime",
+            prefix=self._prefix,
+            table=self._table,
+            defaults=self._defaults,
+            base_environment=self._base_environment(),
+            settings=settings,
+        )
+        posting, may_post = self._realtime.posting()
         self._publish = self._function(
             "publish",
-            {"EVENT_BUS": settings.event_bus},
+            {"EVENT_BUS": settings.event_bus, **posting},
             [
                 items(
                     "Events",
@@ -67,10 +78,12 @@ class MessagingStack(EnvironmentStack):
                 ),
                 put_events("Bus", settings),
                 *reporting(self._table),
+                *may_post,
             ],
             memory_mb=884,
             timeout=Duration.seconds(29),
         )
+        self._realtime.allow_push(self._publish)
         streams = MessagingStreams(
             self,
             "Streams",
@@ -107,9 +120,11 @@ class MessagingStack(EnvironmentStack):
             environment=self._base_environment(),
             settings=settings,
         )
+        tickets, may_issue = self._realtime.tickets()
         self._control = self._function(
             "control",
             {
+                **tickets,
                 **streams.environment,
                 **tasks.environment,
                 "EVENT_BUS_ARN": archive.bus_arn,
@@ -131,6 +146,7 @@ class MessagingStack(EnvironmentStack):
                     sid="Age", actions=["cloudwatch:GetMetricData"], resources=["*"]
                 ),
                 archive.replaying("Replays"),
+                *may_issue,
             ],
             memory_mb=884,
             timeout=Duration.seconds(29),

@@ -13,7 +13,7 @@ from localcloud import environment, event_archive, object_lock, process
 from localcloud.aws import Aws
 from localcloud.errors import LocalCloudError
 from localcloud.progress import Progress
-from localcloud.settings import ACCOUNT, REGION, ROOT, LocalSettings
+from localcloud.settings import ACCOUNT, REGION, ROOT, WEBSOCKET_PATH, LocalSettings
 from localcloud.state import StateDirectory
 
 # Kept in the cloud itself: a cloud that lost its state has lost this too, and is deployed anew.
@@ -40,7 +40,11 @@ class Deployment:
 
     def context(self) -> dict[str, str]:
         """The CDK context of the local environment."""
-        context = {"env": "local", "endpoint": self._settings.endpoint}
+        context = {
+            "env": "local",
+            "endpoint": self._settings.endpoint,
+            "websocket_url": f"ws://127.0.0.1:{self._settings.messaging_port}{WEBSOCKET_PATH}",
+        }
         models = [self._settings.additional_models]
         if self._settings.model:
             context["default_model"] = self._settings.model

@@ -82,10 +82,13 @@ def used_models(operations: Iterable[Operation]) -> dict[type[BaseModel], JsonSc
 
 
 def json_schemas(contract: Contract) -> dict[str, dict[str, Any]]:
-    """One self-contained JSON Schema per body, by the model's name."""
+    """One self-contained JSON Schema per body and per message, by the model's name."""
+    messages: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(
+        contract.messages, "serialization"
+    )
     return {
         model.__name__: json_schema(model, mode)
-        for model, mode in used_models(contract.operations).items()
+        for model, mode in (used_models(contract.operations) | messages).items()
     }
 
 

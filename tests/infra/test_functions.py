@@ -44,6 +44,8 @@ SETTINGS = {
             "relay": "RelaySettings",
             "tasks": "TasksSettings",
             "sweep": "SweepSettings",
+            "push": "PushSettings",
+            "socket": "SocketSettings",
         }.items()
     },
 }

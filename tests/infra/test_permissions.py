@@ -103,8 +103,15 @@ MESSAGING = {
         "control": dynamodb("GetItem", "PutItem", "Query", "UpdateItem")
         | {"sqs:GetQueueAttributes", "sqs:SendMessage", "cloudwatch:GetMetricData"}
         | {"events:CancelReplay", "events:DescribeReplay", "events:StartReplay"},
-        "publish": REPORTING | dynamodb("PutItem") | PUT_EVENTS,
+        "publish": REPORTING
+        | dynamodb("PutItem", "Query")
+        | PUT_EVENTS
+        | {"execute-api:ManageConnections", "lambda:InvokeFunction"},
+        "push": dynamodb("BatchWriteItem", "GetItem", "Query") | {"execute-api:ManageConnections"},
         "relay": REPORTING | QUEUE,
+        "socket": dynamodb("BatchGetItem", "BatchWriteItem", "GetItem", "PutItem", "Query")
+        | dynamodb("UpdateItem")
+        | {"execute-api:ManageConnections"},
         "sweep": dynamodb("Query", "UpdateItem") | PUT_EVENTS | METRICS,
         "tasks": REPORTING | dynamodb("Query") | PUT_EVENTS | QUEUE | {"sqs:SendMessage"},
     }.items()
@@ -131,7 +138,7 @@ ALLOWED = {
     | QUEUE
     | dynamodb("BatchGetItem", "DeleteItem")
     | {"bedrock:InvokeModelWithResponseStream", "bedrock:ConverseStream"}
-    | {"secretsmanager:GetSecretValue"},
+    | {"secretsmanager:GetSecretValue", "execute-api:Invoke", "ssm:GetParameter"},
     "ai-dispatch": {"sqs:SendMessage", "sqs:SendMessageBatch"}
     | {"execute-api:Invoke", "ssm:GetParameter"}
     | STREAM
@@ -165,6 +172,7 @@ WILDCARDS = {
     "bedrock:ConverseStream": "MiniStack's name for InvokeModelWithResponseStream",
     "secretsmanager:DescribeSecret": "keys of the environment's model providers, by their names",
     "secretsmanager:GetSecretValue": "the same",
+    "execute-api:ManageConnections": "connections of one API, known at run time",
     "execute-api:Invoke": "the local operator may call every route of the API",
     "cloudwatch:PutMetricData": "takes no resource; a condition names the namespace",
     "dynamodb:ListStreams": "takes no resource",

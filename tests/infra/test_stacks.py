@@ -23,7 +23,7 @@ def test_stacks_know_each_other_by_parameters(templates):
         f"{service}/{key}"
         for service in ("ai", "audit", "messaging")
         for key in ("api-id", "api-url")
-    }
+    } | {"messaging/websocket-api-id", "messaging/websocket-url"}
 
 
 def test_each_stack_has_layer_versions_of_its_own(templates):

@@ -7,9 +7,11 @@ from contracts.messaging.operations import (
     deliveries,
     figures,
     health,
+    progress,
     publishing,
     replays,
 )
+from contracts.messaging.progress import FRAMES
 from contracts.operation import Contract
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -32,5 +34,7 @@ MESSAGING_V1 = Contract(
         *figures.OPERATIONS,
         *dead_letters.OPERATIONS,
         *replays.OPERATIONS,
+        *progress.OPERATIONS,
     ),
+    messages=FRAMES,
 )

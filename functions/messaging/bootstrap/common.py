@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from functions.messaging.settings import BaseSettings
+from servicekit.audit import AuditTrail
+from servicekit.audit_outbox import DynamoOutbox
+from servicekit.dynamodb import DynamoTable
 from servicekit.logging import configure_logging
 
 PRODUCER = "messaging"
@@ -12,3 +15,8 @@ PRODUCER = "messaging"
 def begin(settings: BaseSettings) -> None:
     """Whatever comes before anything else in a process."""
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
+
+
+def audit_trail(table: DynamoTable) -> AuditTrail:
+    """Records of permissioned operations, by the outbox in the table."""
+    return AuditTrail(DynamoOutbox(table, PRODUCER))

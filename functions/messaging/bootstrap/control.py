@@ -15,6 +15,7 @@ from functions.messaging.adapters.eventbridge_archive import EventBridgeArchive
 from functions.messaging.adapters.queue_figures import QueueFigures
 from functions.messaging.adapters.sqs_tasks import SqsTasks
 from functions.messaging.bootstrap.common import PRODUCER, begin
+from functions.messaging.bootstrap.progress import ticket_service
 from functions.messaging.domain.audit import Operations
 from functions.messaging.domain.dependencies import Control
 from functions.messaging.domain.event_life import EventReader
@@ -63,4 +64,5 @@ def control_from_environment() -> Control:
             letters,
             DynamoConsumers(table, kept),
         ),
+        tickets=ticket_service(settings, table),
     )

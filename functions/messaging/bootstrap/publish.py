@@ -7,6 +7,7 @@ from functions.messaging.adapters.eventbridge import EventBridgeBus
 from functions.messaging.adapters.schemas import EventSchemas
 from functions.messaging.bootstrap.common import begin
 from functions.messaging.bootstrap.consuming import delivery_service
+from functions.messaging.bootstrap.progress import progress_service
 from functions.messaging.domain.dependencies import Publish
 from functions.messaging.domain.publishing import Publishing
 from functions.messaging.settings import PublishSettings
@@ -27,4 +28,5 @@ def publish_from_environment() -> Publish:
             utc_now,
         ),
         deliveries=delivery_service(table, settings.event_retention_days),
+        progress=progress_service(settings, table),
     )

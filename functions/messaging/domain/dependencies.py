@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
+from functions.messaging.domain.conversation import Conversations
 from functions.messaging.domain.deliveries import DeliveryService
 from functions.messaging.domain.event_life import EventReader
 from functions.messaging.domain.figures import StreamService
+from functions.messaging.domain.progress import ProgressService
 from functions.messaging.domain.publishing import Publishing
+from functions.messaging.domain.push import Pusher, PushOrder
 from functions.messaging.domain.redrive_worker import RedriveWorker
 from functions.messaging.domain.redrives import DeadLetterService
 from functions.messaging.domain.replays import ReplayService
+from functions.messaging.domain.tickets import TicketService
 
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
@@ -23,6 +28,7 @@ class Publish:
 
     events: Publishing
     deliveries: DeliveryService
+    progress: ProgressService
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class Control:
     letters: DeadLetterService
     replays: ReplayService
     streams: StreamService
+    tickets: TicketService
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,3 +49,18 @@ class Tasks:
     """What is done later, from a queue."""
 
     redrives: RedriveWorker
+
+
+@dataclass(frozen=True, slots=True)
+class Socket:
+    """What the WebSocket API's routes need."""
+
+    conversations: Conversations
+
+
+@dataclass(frozen=True, slots=True)
+class Push:
+    """What pushing to many connections needs; `read` finds the order in an invocation."""
+
+    read: Callable[[Mapping[str, Any]], PushOrder]
+    pusher: Pusher

@@ -6,7 +6,15 @@ from fastapi import FastAPI
 
 from contracts.messaging.operations import MAX_BODY_BYTES
 from functions.messaging.domain.dependencies import Control, Publish
-from functions.messaging.routes import deliveries, events, health, publishing, streams
+from functions.messaging.routes import (
+    deliveries,
+    events,
+    health,
+    progress,
+    publishing,
+    streams,
+    tickets,
+)
 from servicekit.fastapi_app import new_app
 
 
@@ -16,6 +24,7 @@ def create_publish_app(dependencies: Publish) -> FastAPI:
         dependencies,
         publishing.routes,
         deliveries.routes,
+        progress.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )
 
@@ -28,5 +37,6 @@ def create_control_app(dependencies: Control) -> FastAPI:
         health.signed_routes,
         events.routes,
         streams.routes,
+        tickets.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )
