@@ -60,10 +60,10 @@ class Jobs(Construct):
             "HIGH_QUEUE_URL": high.queue.queue_url,
             "NORMAL_QUEUE_URL": normal.queue.queue_url,
         }
-        parameter = settings.parameter("messaging", "api-url")
-        told = {"MESSAGING_URL_PARAMETER": parameter}
+        address = settings.parameter("messaging", "api-url")
+        told = {"MESSAGING_URL_PARAMETER": address}
         telling = [
-            read_parameter("Address", parameter),
+            read_parameter("Address", address),
             call_api("Progress", "POST/api/v1/progress/batch"),
         ]
         self.worker = PythonFunction(
@@ -85,14 +85,13 @@ class Jobs(Construct):
         )
         high.feed(self.worker, batch_size=1, concurrency=settings.high_jobs_at_once)
         normal.feed(self.worker, batch_size=1, concurrency=settings.normal_jobs_at_once)
-        address = settings.parameter("messaging", "api-url")
         dispatch = PythonFunction(
             self,
             "Dispatch",
             name=f"{prefix}-dispatch",
             handler="functions.ai.entrypoints.dispatch.handler",
             defaults=defaults,
-            environment={**base_environment, **urls, "MESSAGING_URL_PARAMETER": address},
+            environment={**base_environment, **urls, **told},
             memory_mb=512,
             timeout=Duration.seconds(60),
             permissions=[
@@ -102,7 +101,8 @@ class Jobs(Construct):
             ],
             failures=Reason.STREAMED_FROM_TABLE,
         )
-        acknowledge(dispatch.role, Reason.EVENTS_API)
+        for function in (self.worker, dispatch):
+            acknowledge(function.role, Reason.EVENTS_API)
         changes = StreamConsumer(
             self,
             "Changes",

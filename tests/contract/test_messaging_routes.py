@@ -19,7 +19,7 @@ OPERATIONS = pytest.mark.parametrize(
     "operation", MESSAGING_V1.operations, ids=lambda operation: operation.operation_id
 )
 # Each of the things in their body has its conflict in its own result.
-IN_BATCHES = {"publish_batch"}
+IN_BATCHES = {"publish_batch", "post_progress_batch"}
 
 
 def documents() -> dict[str, dict[str, Any]]:
