@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contracts.messaging.operations import health
+from contracts.messaging.operations import health, subscriptions
 from contracts.operation import Contract
 
 MAX_BODY_BYTES = 4 * 1024 * 1024
@@ -18,5 +18,5 @@ MESSAGING_V1 = Contract(
         "role that the API's resource policy names; `user_id` is believed because the role is."
     ),
     local_url="http://127.0.0.1:8004",
-    operations=(*health.OPERATIONS,),
+    operations=(*health.OPERATIONS, *subscriptions.OPERATIONS),
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from functions.messaging.bootstrap.common import begin
+from functions.messaging.bootstrap.webhooks import subscription_service
 from functions.messaging.domain.dependencies import Control
 from functions.messaging.settings import ControlSettings
 from servicekit.dynamodb import DynamoTable
@@ -18,4 +19,5 @@ def control_from_environment() -> Control:
     return Control(
         service_name=settings.powertools_service_name,
         checks={"dynamodb": partial(table.get, {"pk": "READY", "sk": "READY"})},
+        subscriptions=subscription_service(settings, table),
     )

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from contracts.messaging.operations import MAX_BODY_BYTES
 from functions.messaging.domain.dependencies import Control
-from functions.messaging.routes import health
+from functions.messaging.routes import health, subscriptions
 from servicekit.fastapi_app import new_app
 
 
@@ -16,5 +16,6 @@ def create_control_app(dependencies: Control) -> FastAPI:
         dependencies,
         health.open_routes,
         health.signed_routes,
+        subscriptions.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )
