@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import re
+from contextlib import suppress
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
@@ -78,12 +78,10 @@ def _check_values(path: str, wanted: object) -> None:
 
 
 def _check_secret(value: str) -> str:
-    try:
-        if not value.startswith(SECRET_PREFIX):
-            raise ValueError
-        key = base64.b64decode(value.removeprefix(SECRET_PREFIX), validate=True)
-    except (ValueError, binascii.Error):
-        key = b""
+    key = b""
+    if value.startswith(SECRET_PREFIX):
+        with suppress(ValueError):
+            key = base64.b64decode(value.removeprefix(SECRET_PREFIX), validate=True)
     if not MIN_SECRET_BYTES <= len(key) <= MAX_SECRET_BYTES:
         raise PydanticCustomError(
             "invalid_secret",

@@ -15,13 +15,16 @@ _RECEIVES = 3
 class FailureQueue(Construct):
     """Where failures are kept for 14 days, as long as SQS keeps anything, for a person to see."""
 
-    def __init__(self, scope: Construct, construct_id: str, *, name: str) -> None:
+    def __init__(
+        self, scope: Construct, construct_id: str, *, name: str, fifo: bool = False
+    ) -> None:
         super().__init__(scope, construct_id)
-        self.name = name
+        self.name = _name(name, fifo=fifo)
         self.queue = sqs.Queue(
             self,
             "Queue",
-            queue_name=name,
+            queue_name=self.name,
+            fifo=True if fifo else None,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
@@ -33,7 +36,7 @@ class WorkQueue(Construct):
     """Messages for one function; one that failed `receives` times goes to `<name>-dlq`.
 
     `hidden` is how long a message is the business of the function that got it: longer than that
-    function's timeout.
+    function's timeout. A `fifo` queue's name, and that of its dead letters, ends in `.fifo`.
     """
 
     def __init__(
@@ -44,13 +47,15 @@ class WorkQueue(Construct):
         name: str,
         hidden: Duration,
         receives: int = _RECEIVES,
+        fifo: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.dead_letters = FailureQueue(self, "DeadLetters", name=f"{name}-dlq")
+        self.dead_letters = FailureQueue(self, "DeadLetters", name=f"{name}-dlq", fifo=fifo)
         self.queue = sqs.Queue(
             self,
             "Queue",
-            queue_name=name,
+            queue_name=_name(name, fifo=fifo),
+            fifo=True if fifo else None,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(4),
@@ -93,3 +98,7 @@ class WorkQueue(Construct):
             report_batch_item_failures=True,
         )
         acknowledge(mapping, Reason.QUEUED)
+
+
+def _name(name: str, *, fifo: bool) -> str:
+    return f"{name}.fifo" if fifo else name

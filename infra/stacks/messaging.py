@@ -7,6 +7,11 @@ from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra import bundles, bundling, routes
+from infra.constructs.messaging_webhooks import (
+    Webhooks,
+    control_environment,
+    control_permissions,
+)
 from infra.constructs.permissions import items
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
@@ -50,10 +55,22 @@ class MessagingStack(EnvironmentStack):
             log_retention=settings.log_retention,
             snap_start=settings.snap_start,
         )
+        self._webhooks = Webhooks(
+            self,
+            "Webhooks",
+            prefix=self._prefix,
+            table=self._table,
+            defaults=self._defaults,
+            environment=self._base_environment(),
+            settings=settings,
+        )
         self._control = self._function(
             "control",
-            {},
-            [items("Table", self._table.table, ("GetItem",))],
+            control_environment(settings),
+            [
+                items("Table", self._table.table, ("GetItem",)),
+                *control_permissions(self._table),
+            ],
             memory_mb=884,
             timeout=Duration.seconds(29),
         )

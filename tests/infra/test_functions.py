@@ -38,6 +38,8 @@ SETTINGS = {
         f"messaging-{name}": ("functions.messaging.settings", model)
         for name, model in {
             "control": "ControlSettings",
+            "deliver": "DeliverSettings",
+            "due": "DueSettings",
         }.items()
     },
 }

@@ -37,6 +37,8 @@ def s3(*actions):
 
 STORING = dynamodb("BatchGetItem", "GetItem", "PutItem") | {"kms:Decrypt", "kms:GenerateDataKey"}
 READING = dynamodb("BatchGetItem", "GetItem", "Query")
+# MiniStack asks for an action of the second name, which AWS does not have.
+SENDING = {"sqs:SendMessage", "sqs:SendMessageBatch"}
 AUDIT = {
     f"audit-{name}": actions | LOGS | TRACES
     for name, actions in {
@@ -89,9 +91,13 @@ AUDIT = {
 MESSAGING = {
     f"messaging-{name}": actions | LOGS | TRACES
     for name, actions in {
-        "control": dynamodb("GetItem"),
+        "control": READING | dynamodb("DeleteItem", "PutItem", "UpdateItem"),
+        "deliver": dynamodb("BatchWriteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+        | QUEUE
+        | SENDING,
+        "due": dynamodb("Query", "UpdateItem") | SENDING,
     }.items()
-}
+} | {"messaging-due-schedule": {"lambda:InvokeFunction"}}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE

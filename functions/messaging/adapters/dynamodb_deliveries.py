@@ -1,12 +1,13 @@
 """Deliveries of webhooks and their attempts, beside their event.
 
-| pk          | sk                                 | attributes                                      |
-|-------------|------------------------------------|-------------------------------------------------|
-| EVENT#<id>  | DELIVERY#<subscription>[#<replay>] | those of Delivery, lease_token, lease_until,    |
-|             |                                    | redrive_id, expires_at                          |
-|             |                                    | gsi1 DELIVERIES#<subscription> / <created>#<id> |
-|             |                                    | gsi2 DUE#<shard> / <due> until it is over       |
-| EVENT#<id>  | ATTEMPT#<subscription>#<replay>#<n> | those of Attempt, expires_at                   |
+| pk         | sk                                  | attributes                                   |
+|------------|-------------------------------------|----------------------------------------------|
+| EVENT#<id> | DELIVERY#<subscription>[#<replay>]  | those of Delivery, lease_token, lease_until, |
+|            |                                     | redrive_id, expires_at                       |
+| EVENT#<id> | ATTEMPT#<subscription>#<replay>#<n> | those of Attempt, expires_at                 |
+
+gsi1 has a delivery under DELIVERIES#<subscription> / <created_at>#<event>#<replay>; gsi2, until it
+is over, under DUE#<shard> / <when the sweep is to look after it>.
 """
 
 from __future__ import annotations

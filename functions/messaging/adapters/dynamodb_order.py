@@ -1,9 +1,9 @@
 """The order of events: the logs of ordering keys, which accepting writes, and the cursors in them.
 
-| pk                         | sk         | attributes                        | who writes          |
-|----------------------------|------------|-----------------------------------|---------------------|
-| KEYLOG#<ordering key>      | <sequence> | event_id, event_type, accepted_at | accepting           |
-| ORDER#<subscription>#<key> | CURSOR     | position, expires_at              | ordered deliveries  |
+| pk                         | sk         | attributes                        | who writes |
+|----------------------------|------------|-----------------------------------|------------|
+| KEYLOG#<ordering key>      | <sequence> | event_id, event_type, accepted_at | accepting  |
+| ORDER#<subscription>#<key> | CURSOR     | position, expires_at              | this       |
 """
 
 from __future__ import annotations

@@ -40,9 +40,9 @@ from servicekit.idempotency import ClaimUpdate, IdempotencyInProgressError
 from servicekit.paging import decode_cursor, encode_cursor
 
 PARTITION = "SUBSCRIPTIONS"
-SECRETS_PREFIX = "SECRETS#"  # noqa: S105
+SECRETS_PREFIX = "SECRETS#"
 
-_SECRETS_SK = "SECRETS"  # noqa: S105
+_SECRETS_SK = "SECRETS"
 _LIST = "subscriptions"
 
 

@@ -18,7 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, cast
 
 from contracts.messaging.subscriptions import MAX_ANSWER_BYTES
 from functions.messaging.domain.webhook_errors import RefusedUrlError
@@ -190,7 +190,8 @@ class _Call:
     def _exchange(self, connection: socket.socket, began: float) -> Answered:
         connection.settimeout(self._left())
         _Sender(connection, self._left).send(self._head() + self._body)
-        response = http.client.HTTPResponse(_Readable(connection, self._left), method="POST")
+        readable = cast("socket.socket", _Readable(connection, self._left))
+        response = http.client.HTTPResponse(readable, method="POST")
         try:
             response.begin()
             latency = _since(began)

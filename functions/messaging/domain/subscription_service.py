@@ -1,7 +1,8 @@
-"""What callers do with subscriptions. All of it is recorded before it is done, refusals included."""
+"""What callers do with subscriptions. All is recorded before it is done, refusals included."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,6 +11,8 @@ from urllib.parse import urlsplit
 
 from contracts.messaging.envelope import SOURCE_PREFIX, Envelope
 from contracts.messaging.subscriptions import MAX_SUBSCRIPTIONS
+from functions.messaging.domain.envelopes import envelope_of
+from functions.messaging.domain.events import Event
 from functions.messaging.domain.subscriptions import Disabled, Subscription, SubscriptionPage
 from functions.messaging.domain.webhook_audit import Action, SubscriptionAudit
 from functions.messaging.domain.webhook_deliveries import DeliveryPage
@@ -251,14 +254,17 @@ class SubscriptionService:
     def _test_event(self, event_id: str, subscription_id: str) -> Envelope:
         now = self._clock()
         context = current_context()
-        return Envelope(
-            id=event_id,
+        event = Event(
+            event_id=event_id,
+            event_type=TEST_TYPE,
+            payload=json.dumps({"subscription_id": subscription_id}),
             source=f"{SOURCE_PREFIX}messaging",
-            type=TEST_TYPE,
-            time=now,
-            correlationid=event_id,
-            traceparent=context.trace.traceparent if context else None,
             tenant="none",
-            acceptedat=now,
-            data={"subscription_id": subscription_id},
+            correlation_id=event_id,
+            occurred_at=now,
+            accepted_at=now,
+            # It is kept nowhere.
+            fingerprint="",
+            traceparent=context.trace.traceparent if context else None,
         )
+        return envelope_of(event)

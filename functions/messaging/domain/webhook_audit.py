@@ -1,4 +1,4 @@
-"""What of webhook subscriptions leaves audit records: every call, and what the service does itself."""
+"""What of subscriptions leaves audit records: every call, and what the service does itself."""
 
 from __future__ import annotations
 

@@ -163,15 +163,15 @@ class OrderedWorker:
             return None
         if subscription is None or not subscription.enabled:
             error = DISABLED if subscription else DELETED
-            given_up = await self._attempts.give_up(delivery, error)
-            return None if given_up else _Blocked(_OTHER_WORKER_SECONDS)
-        early = (delivery.next_attempt_at - self._clock()).total_seconds()
-        if early > 0:
-            return _Blocked(early)
-        try:
-            after = await self._attempts.attempt(subscription, delivery)
-        except NoSlotError:
-            return _Blocked(self._jitter(*SLOT_PAUSE_SECONDS))
+            after = await self._attempts.give_up(delivery, error)
+        else:
+            early = (delivery.next_attempt_at - self._clock()).total_seconds()
+            if early > 0:
+                return _Blocked(early)
+            try:
+                after = await self._attempts.attempt(subscription, delivery)
+            except NoSlotError:
+                return _Blocked(self._jitter(*SLOT_PAUSE_SECONDS))
         if after is None:
             return _Blocked(_OTHER_WORKER_SECONDS)
         if after.open:

@@ -66,7 +66,7 @@ def _port(port: int | None, scheme: str, *, local: bool) -> int:
     if port is None:
         return _PORTS[scheme]
     # Below 1024 other protocols listen, some of which a request could be made to speak.
-    if port != _PORTS["https"] and not _FIRST_FREE_PORT <= port and not (local and port):
+    if port != _PORTS["https"] and not port >= _FIRST_FREE_PORT and not (local and port):
         raise RefusedUrlError("Its port is 443, or 1024 and above.")
     return port
 
@@ -81,7 +81,7 @@ def _host(host: str, *, bracketed: bool) -> str:
     return host
 
 
-def _address(text: str, kind: type[ipaddress.IPv4Address] | type[ipaddress.IPv6Address]) -> str:
+def _address(text: str, kind: type[ipaddress.IPv4Address | ipaddress.IPv6Address]) -> str:
     try:
         address = kind(text)
     except ValueError:
