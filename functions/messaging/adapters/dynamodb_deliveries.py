@@ -3,7 +3,7 @@
 | pk         | sk                                  | attributes                                   |
 |------------|-------------------------------------|----------------------------------------------|
 | EVENT#<id> | DELIVERY#<subscription>[#<replay>]  | those of Delivery, lease_token, lease_until, |
-|            |                                     | redrive_id, expires_at                       |
+|            |                                     | redrive_id, made (of the write), expires_at  |
 | EVENT#<id> | ATTEMPT#<subscription>#<replay>#<n> | those of Attempt, expires_at                 |
 
 gsi1 has a delivery under DELIVERIES#<subscription> / <created_at>#<event>#<replay>; gsi2, until it
@@ -47,6 +47,7 @@ from servicekit.dynamodb import (
     Update,
     Value,
 )
+from servicekit.ids import new_ulid
 from servicekit.paging import InvalidCursorError, decode_cursor, encode_cursor
 
 _PREFIX = "DELIVERY#"
@@ -80,6 +81,7 @@ class DynamoDeliveries:
             "created_at": to_text(delivery.created_at),
             "next_attempt_at": to_text(delivery.next_attempt_at),
             "expires_at": self._expiry(delivery),
+            "made": new_ulid(),
             "gsi1pk": _of_subscription(key.subscription_id),
             "gsi1sk": f"{to_text(delivery.created_at)}#{key.event_id}#{key.replay_id or ''}",
             **due_keys(key.event_id, due_at),

@@ -53,19 +53,16 @@ _REFUSED = tuple(
         "192.0.0.0/24",
         "192.88.99.0/24",  # 6to4 relays
         "224.0.0.0/3",  # multicast, reserved, broadcast
-        "::/96",  # unspecified, loopback, IPv4-compatible
-        "::ffff:0:0/96",  # IPv4-mapped
-        "::ffff:0:0:0/96",  # IPv4-translated
-        "64:ff9b::/96",  # NAT64
-        "64:ff9b:1::/48",
-        "100::/64",
-        "2001::/32",  # Teredo
+        "2001::/23",  # Teredo and other assignments of the IETF's
+        "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4
-        "5f00::/16",
-        "fec0::/10",  # site-local
-        "ff00::/8",  # multicast
+        "3fff::/20",  # documentation
     )
 )
+# Outside of it are IPv4-mapped, -compatible and -translated addresses, NAT64, local ones of all
+# kinds, multicast, and what nobody has been given yet.
+_UNICAST = ipaddress.IPv6Network("2000::/3")
+_LOOPBACK = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 
 
 class WebhookHttp:
@@ -136,11 +133,15 @@ def allowed(address: str, *, local: bool) -> bool:
         return False
     if isinstance(known, ipaddress.IPv6Address) and known.scope_id is not None:
         return False
-    if local and known.is_loopback:
+    if local and any(_within(known, network) for network in _LOOPBACK):
         return True
-    return known.is_global and not any(
-        known.version == network.version and known in network for network in _REFUSED
-    )
+    if isinstance(known, ipaddress.IPv6Address) and known not in _UNICAST:
+        return False
+    return known.is_global and not any(_within(known, network) for network in _REFUSED)
+
+
+def _within(address: IPAddress, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
+    return address.version == network.version and address in network
 
 
 class _RefusedAddressError(Exception):

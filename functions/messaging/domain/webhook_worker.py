@@ -26,7 +26,7 @@ from servicekit.clock import Clock
 SLOT_PAUSE_SECONDS = (1, 5)
 """Between which a message waits that found no slot."""
 
-_EARLY_SECONDS = 30
+_EARLY_SECONDS = 2
 _logger = logging.getLogger(__name__)
 
 
