@@ -1,4 +1,4 @@
-"""Webhooks in memory: the ports of their domain, a clock that is set, and all of it put together."""
+"""Webhooks in memory: the ports of their domain, a clock that is set, all of it together."""
 
 from __future__ import annotations
 

@@ -8,11 +8,13 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
-from typing import Any
+from typing import Any, ClassVar
 
 from standardwebhooks import Webhook
 
 from tests.fakes.loopback_server import LoopbackServer
+
+_WITHOUT_BODY = frozenset({204, 304})
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ class WebhookReceiver(LoopbackServer):
         tls: ssl.SSLContext | None = None,
         port: int = 0,
     ) -> None:
-        super().__init__(self._handler(), port)
+        super().__init__(type("Handler", (_Handler,), {"receiver": self}), port)
         self.received: list[Received] = []
         self.most_at_once = 0
         self._at_once = 0
@@ -86,86 +88,78 @@ class WebhookReceiver(LoopbackServer):
         with self._lock:
             self._at_once -= 1
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
-        receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    receiver: ClassVar[WebhookReceiver]
 
-            def handle(self) -> None:
-                try:
-                    super().handle()
-                except (ssl.SSLError, ConnectionError):
-                    self.close_connection = True
+    def handle(self) -> None:
+        try:
+            super().handle()
+        except (ssl.SSLError, ConnectionError):
+            self.close_connection = True
 
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["content-length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                behaviour = receiver.take(Received(self.path, headers, body))
-                try:
-                    self._answer(behaviour)
-                finally:
-                    receiver.done()
-                    self.close_connection = True
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["content-length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        behaviour = self.receiver.take(Received(self.path, headers, body))
+        faults: dict[str, Callable[[], None]] = {
+            "close": lambda: None,
+            "hang": lambda: self.receiver.hang(self._gone),
+            "drip": lambda: self._drip(b"HTTP/1.1 200 OK\r\nx-slow: " + b"a" * 10_000),
+            "drip_body": self._drip_body,
+            "garbage": lambda: self._write(b"this is not HTTP\r\n\r\n"),
+            "many_headers": self._many_headers,
+            "huge": self._huge,
+        }
+        try:
+            faults.get(behaviour.fault, lambda: self._tell(behaviour))()
+        finally:
+            self.receiver.done()
+            self.close_connection = True
 
-            def _answer(self, behaviour: Behaviour) -> None:
-                match behaviour.fault:
-                    case "close":
-                        return
-                    case "hang":
-                        receiver.hang(self._gone)
-                    case "slow":
-                        receiver.pause(0.2)
-                        self._tell(behaviour)
-                    case "drip":
-                        self._drip(b"HTTP/1.1 200 OK\r\nx-slow: " + b"a" * 10_000)
-                    case "drip_body":
-                        self.wfile.write(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n")
-                        self._drip(b"b" * 9_999)
-                    case "garbage":
-                        self.wfile.write(b"this is not HTTP\r\n\r\n")
-                    case "many_headers":
-                        self.wfile.write(b"HTTP/1.1 200 OK\r\n")
-                        for number in range(90):
-                            self.wfile.write(b"x-%d: %s\r\n" % (number, b"h" * 5_000))
-                        self.wfile.write(b"\r\n")
-                    case "huge":
-                        self.wfile.write(b"HTTP/1.1 200 OK\r\n\r\n")
-                        while not self._gone():
-                            self.wfile.write(b"x" * 65_536)
-                    case _:
-                        self._tell(behaviour)
+    def _tell(self, behaviour: Behaviour) -> None:
+        self.send_response(behaviour.status)
+        for name, value in behaviour.headers.items():
+            self.send_header(name, value)
+        if behaviour.status not in _WITHOUT_BODY:
+            self.send_header("content-length", str(len(behaviour.body)))
+        self.end_headers()
+        if behaviour.status not in _WITHOUT_BODY:
+            self._write(behaviour.body)
 
-            def _tell(self, behaviour: Behaviour) -> None:
-                self.send_response(behaviour.status)
-                for name, value in behaviour.headers.items():
-                    self.send_header(name, value)
-                if behaviour.status != 204:
-                    self.send_header("content-length", str(len(behaviour.body)))
-                self.end_headers()
-                if behaviour.status != 204:
-                    self.wfile.write(behaviour.body)
+    def _drip_body(self) -> None:
+        self._write(b"HTTP/1.1 200 OK\r\ncontent-length: 9999\r\n\r\n")
+        self._drip(b"b" * 9_999)
 
-            def _drip(self, content: bytes) -> None:
-                for byte in content:
-                    if not receiver.pause(0.02):
-                        return
-                    self.wfile.write(bytes([byte]))
-                    self.wfile.flush()
+    def _many_headers(self) -> None:
+        self._write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(90):
+            self._write(b"x-%d: %s\r\n" % (number, b"h" * 5_000))
+        self._write(b"\r\n")
 
-            def _gone(self) -> bool:
-                try:
-                    self.connection.settimeout(0.001)
-                    return self.connection.recv(1) == b""
-                except TimeoutError:
-                    return False
-                except OSError:
-                    return True
+    def _huge(self) -> None:
+        self._write(b"HTTP/1.1 200 OK\r\n\r\n")
+        while self.receiver.pause(0):
+            self._write(b"x" * 65_536)
 
-            def log_message(self, *_arguments: Any) -> None:
-                """Says nothing."""
+    def _drip(self, content: bytes) -> None:
+        for byte in content:
+            if not self.receiver.pause(0.02):
+                return
+            self._write(bytes([byte]))
 
-        return Handler
+    def _write(self, content: bytes) -> None:
+        self.wfile.write(content)
 
+    def _gone(self) -> bool:
+        try:
+            self.connection.settimeout(0.001)
+            return self.connection.recv(1) == b""
+        except TimeoutError:
+            return False
+        except OSError:
+            return True
 
-__all__ = ["Behaviour", "Received", "WebhookReceiver"]
+    def log_message(self, *_arguments: Any) -> None:
+        """Says nothing."""

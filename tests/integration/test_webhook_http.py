@@ -1,9 +1,10 @@
 """Requests to a real server on loopback: signatures, TLS, faults, and where the connection goes."""
 
 import asyncio
-import datetime
+import datetime as dt
 import ipaddress
 import ssl
+import threading
 
 import pytest
 from cryptography import x509
@@ -39,7 +40,7 @@ async def to_loopback(_host, _port):
 
 async def test_the_receivers_library_takes_what_is_posted(receiver):
     secret, other = make_secret(), make_secret()
-    now = utc_now().astimezone(datetime.timezone(datetime.timedelta(hours=9)))
+    now = utc_now().astimezone(dt.timezone(dt.timedelta(hours=9)))
     body = '{"id":"e","data":{"text":"\u00fc"}}'.encode()
     headers = signed_headers(Secrets(secret), "e", body, now)
     answered = await wall().post(f"{receiver.url}/in?x=1", headers, body)
@@ -92,7 +93,7 @@ async def test_retry_after_is_seconds_or_nothing(receiver, header, seconds):
 
 
 async def test_retry_after_may_be_a_date(receiver):
-    at = utc_now() + datetime.timedelta(seconds=120)
+    at = utc_now() + dt.timedelta(seconds=120)
     receiver.behaves(Behaviour(503, {"retry-after": at.strftime("%a, %d %b %Y %H:%M:%S GMT")}))
     answered = await wall().post(receiver.url, {}, b"")
     assert 100 < (answered.retry_after or 0) <= 120
@@ -219,8 +220,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(days=9))
-            .not_valid_after(now + datetime.timedelta(days=days))
+            .not_valid_before(now - dt.timedelta(days=9))
+            .not_valid_after(now + dt.timedelta(days=days))
             .add_extension(
                 x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False
             )
@@ -302,8 +303,9 @@ async def test_tls_where_none_is_spoken(receiver):
 async def test_endpoints_that_hang_do_not_keep_others_waiting(receiver):
     receiver.behaves(*[Behaviour(fault="hang")] * 20, Behaviour())
     one = wall()
+    all_there = threading.Event()
+    receiver.on_request = lambda _: len(receiver.received) < 20 or all_there.set()
     hung = [asyncio.create_task(one.post(receiver.url, {}, b"")) for _ in range(20)]
-    while len(receiver.received) < 20:
-        await asyncio.sleep(0.01)
+    await asyncio.to_thread(all_there.wait)
     assert (await one.post(receiver.url, {}, b"")).error is None
     assert {answered.error for answered in await asyncio.gather(*hung)} == {"timeout"}
