@@ -31,7 +31,7 @@ OPERATIONS = pytest.mark.parametrize(
     ids=lambda value: value.service if isinstance(value, Contract) else value.operation_id,
 )
 # They may be repeated as they are: nothing is made twice.
-REPEATABLE_POSTS = {"flush", "cancel_turn"}
+REPEATABLE_POSTS = {"flush", "cancel_turn", "test_subscription"}
 
 
 @pytest.fixture(scope="module")

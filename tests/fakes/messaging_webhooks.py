@@ -117,9 +117,17 @@ class MemorySubscriptions:
     async def secrets(self, subscription_id: str) -> Secrets | None:
         return self.kept_secrets.get(subscription_id)
 
-    async def rotate(self, subscription_id: str, before: Secrets, after: Secrets) -> bool:
+    async def rotate(
+        self,
+        subscription_id: str,
+        before: Secrets,
+        after: Secrets,
+        update: ClaimUpdate | None = None,
+    ) -> bool:
         if self.kept_secrets.get(subscription_id) != before:
             return False
+        if update is not None:
+            self._records.settle(update)
         self.kept_secrets[subscription_id] = after
         return True
 

@@ -163,7 +163,7 @@ OPERATIONS = (
         tag="control",
         description=(
             "The present secret signs beside the new one until `former_until`; one that was former "
-            "already ends. Takes no Idempotency-Key: whoever lost the answer rotates again."
+            "already ends. A repeated Idempotency-Key rotates nothing and tells no secret again."
         ),
         path_parameters=(_ID,),
         body=v1.SecretRotate,
@@ -179,6 +179,7 @@ OPERATIONS = (
             },
         ),
         errors=errors(ANY_CALL, WITH_BODY, (404, 409)),
+        idempotent_by_key=True,
     ),
     Operation(
         operation_id="test_subscription",

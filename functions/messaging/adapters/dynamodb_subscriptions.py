@@ -135,16 +135,23 @@ class DynamoSubscriptions:
             from_text(str(until)) if until else None,
         )
 
-    async def rotate(self, subscription_id: str, before: Secrets, after: Secrets) -> bool:
+    async def rotate(
+        self,
+        subscription_id: str,
+        before: Secrets,
+        after: Secrets,
+        update: ClaimUpdate | None = None,
+    ) -> bool:
         """See `SubscriptionStore`."""
         item = {**_secrets_key(subscription_id), **_secret_values(after)}
         same = Expression(
             "#current = :before", names={"#current": "current"}, values={":before": before.current}
         )
+        writes: list[Write] = [Put(item, same), *([claim_write(update)] if update else [])]
         try:
-            await self._table.put(Put(item, same))
-        except ConditionFailedError as failure:
-            return failure.item == item
+            await self._table.transact(writes)
+        except TransactionRefusedError:
+            return False
         return True
 
     async def mark_announced(self, subscription: Subscription) -> None:

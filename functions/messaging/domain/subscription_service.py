@@ -31,7 +31,7 @@ from functions.messaging.domain.webhook_ports import (
 )
 from functions.messaging.domain.webhook_requests import WebhookRequests
 from functions.messaging.domain.webhook_signing import Secrets, make_secret
-from servicekit.clock import Clock
+from servicekit.clock import Clock, from_text, to_text
 from servicekit.context import current_context
 from servicekit.errors import AppError, InvalidRequestError
 from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
@@ -158,9 +158,31 @@ class SubscriptionService:
             raise SubscriptionNotFoundError
 
     async def rotate(
-        self, subscription_id: str, secret: str | None, overlap_seconds: int
+        self,
+        subscription_id: str,
+        secret: str | None,
+        overlap_seconds: int,
+        request: Request | None = None,
     ) -> Rotated:
-        """Raises `SubscriptionNotFoundError` and `SubscriptionChangedError`."""
+        """Another secret; under a repeated key nothing changes, or the former one would end early.
+
+        Raises `SubscriptionNotFoundError` and `SubscriptionChangedError`.
+        """
+
+        async def work(claim: Claim | None) -> Rotated:
+            return await self._rotate(subscription_id, secret, overlap_seconds, claim)
+
+        async def replay(reference: Reference) -> Rotated:
+            await self._known(Action.ROTATE, subscription_id)
+            await self._audit.allow(Action.ROTATE, subscription_id, {"repeated": True})
+            until = reference["former_until"]
+            return Rotated(None, from_text(until) if until else None)
+
+        return await self._idempotency.once(request, work, replay)
+
+    async def _rotate(
+        self, subscription_id: str, secret: str | None, overlap_seconds: int, claim: Claim | None
+    ) -> Rotated:
         action = Action.ROTATE
         before = await self._store.secrets(subscription_id)
         if before is None:
@@ -169,7 +191,9 @@ class SubscriptionService:
         made = None if secret else make_secret()
         after = before.rotated(secret or made or "", until)
         await self._audit.allow(action, subscription_id, {"overlap_seconds": overlap_seconds})
-        if not await self._store.rotate(subscription_id, before, after):
+        reference = {"former_until": to_text(until) if until else None}
+        update = ClaimUpdate(claim, reference, completed=True) if claim else None
+        if not await self._store.rotate(subscription_id, before, after, update):
             raise SubscriptionChangedError
         return Rotated(made, until)
 

@@ -58,8 +58,16 @@ class SubscriptionStore(SubscriptionReader, Protocol):
     async def secrets(self, subscription_id: str) -> Secrets | None:
         """What its events are signed with; consistent."""
 
-    async def rotate(self, subscription_id: str, before: Secrets, after: Secrets) -> bool:
-        """False if the secrets are not those of before."""
+    async def rotate(
+        self,
+        subscription_id: str,
+        before: Secrets,
+        after: Secrets,
+        update: ClaimUpdate | None = None,
+    ) -> bool:
+        """Changes the secrets, together with what is said of the idempotency key; False if they are
+        not those of before.
+        """
 
     async def mark_announced(self, subscription: Subscription) -> None:
         """That it is disabled was told; may be repeated."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Path, Query, Request
+from pydantic import BaseModel
 
 from contracts.messaging import subscriptions as contract
 from functions.messaging.domain.subscription_service import NewSubscription
@@ -17,8 +18,6 @@ from servicekit.identity import require_caller
 from servicekit.paging import DEFAULT_LIMIT, MAX_LIMIT
 from servicekit.problems import read_json
 from servicekit.responses import WireResponse
-
-_OPERATION = "create_subscription"
 
 IdDep = Annotated[str, Path(min_length=1, max_length=contract.MAX_SUBSCRIPTION_ID_LENGTH)]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT)]
@@ -42,7 +41,9 @@ async def create_subscription(request: Request, control: ControlDep) -> WireResp
         max_concurrency=body.max_concurrency,
         secret=body.secret,
     )
-    created = await control.subscriptions.create(wanted, _keyed(request, body))
+    created = await control.subscriptions.create(
+        wanted, _keyed(request, body, "create_subscription")
+    )
     answer = contract.SubscriptionCreated(
         **_fields(created.subscription), secret=created.made_secret
     )
@@ -93,7 +94,12 @@ async def rotate_secret(
 ) -> WireResponse:
     """Gives a subscription another secret."""
     body = await read_json(request, contract.SecretRotate)
-    rotated = await control.subscriptions.rotate(subscription_id, body.secret, body.overlap_seconds)
+    rotated = await control.subscriptions.rotate(
+        subscription_id,
+        body.secret,
+        body.overlap_seconds,
+        _keyed(request, body, "rotate_secret", subscription_id),
+    )
     answer = contract.SecretRotated(
         subscription_id=subscription_id,
         secret=rotated.made_secret,
@@ -132,13 +138,13 @@ async def list_subscription_deliveries(
     )
 
 
-def _keyed(request: Request, body: contract.SubscriptionCreate) -> idempotency.Request | None:
+def _keyed(request: Request, body: BaseModel, *scope: str) -> idempotency.Request | None:
     key = idempotency_key(request)
     if key is None:
         return None
     principal = require_caller(request.scope).principal
     return idempotency.Request(
-        idempotency.scope_key(key, principal, _OPERATION),
+        idempotency.scope_key(key, principal, *scope),
         # A digest of the whole: a secret of 24 bytes or more is not to be guessed from it.
         idempotency.fingerprint(body.model_dump(mode="json", exclude_defaults=True)),
     )

@@ -99,6 +99,19 @@ async def test_the_same_key_makes_one_subscription_and_tells_no_secret_again(api
     assert len((await api.call("GET")).json()["subscriptions"]) == 1
 
 
+async def test_a_repeated_rotation_rotates_once(api):
+    made = await api.made()
+    path = f"{PATH}/{made['subscription_id']}/secrets"
+    first = await api.call("POST", path, {}, **{"Idempotency-Key": "k"})
+    kept = api.hooks.stores.subscriptions.kept_secrets[made["subscription_id"]]
+    again = await api.call("POST", path, {}, **{"Idempotency-Key": "k"})
+    assert again.json() == first.json() | {"secret": None}
+    assert api.hooks.stores.subscriptions.kept_secrets[made["subscription_id"]] == kept
+    assert kept.former == made["secret"]
+    other = await api.call("POST", path, {"overlap_seconds": 0}, **{"Idempotency-Key": "k"})
+    assert other.status_code == 409
+
+
 async def test_a_url_that_nothing_is_posted_to_is_refused_clearly(api):
     api.hooks.endpoints.refused = RefusedUrlError("Its host has an address that is not public.")
     answer = await api.call("POST", body=BODY)
