@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from standardwebhooks import Webhook
@@ -425,7 +425,7 @@ async def test_secrets_overlap(hooks):
     subscription = await hooks.subscribe(secret=old)
     ident = subscription.subscription_id
     # A receiver refuses timestamps that are far from its own clock.
-    hooks.clock.now = __import__("datetime").datetime.now(hooks.clock.now.tzinfo)
+    hooks.clock.now = datetime.now(UTC)
     rotated = await hooks.service.rotate(ident, new, 3600)
     assert rotated.made_secret is None
 
@@ -492,6 +492,32 @@ async def test_a_cursor_of_another_subscription_is_refused(table):
     assert page.next_cursor
     with pytest.raises(InvalidCursorError):
         await hooks.service.deliveries(other.subscription_id, 1, page.next_cursor)
+
+
+async def test_an_event_that_has_expired_is_given_up(hooks):
+    subscription = await hooks.subscribe()
+    envelope = await hooks.offered()
+
+    async def nothing(_event_id):
+        return None
+
+    hooks.stores.events.envelope = nothing
+    await hooks.run()
+    delivery = await hooks.state(envelope, subscription)
+    assert (delivery.state, delivery.error, delivery.attempts) == ("dead", "event_expired", 0)
+    assert len(hooks.letters.letters) == 1
+
+
+async def test_what_waits_for_its_turn_is_sent_for_seldom(hooks):
+    await hooks.subscribe(ordered=True)
+    for _ in range(3):
+        await hooks.offered(ordering_key="a")
+    hooks.queue.ordered.clear()
+    hooks.clock.forward(120)
+    for _ in range(30):
+        await hooks.sweep.sweep()
+        hooks.clock.forward(60)
+    assert len(hooks.queue.ordered) == 3
 
 
 # Order.

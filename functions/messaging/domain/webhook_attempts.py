@@ -87,9 +87,6 @@ class Attempts:
         """One attempt of a pending delivery; the delivery afterwards, or None where another worker
         has it in hand. Raises `NoSlotError`.
         """
-        envelope = await self._events.envelope(delivery.key.event_id)
-        if envelope is None:
-            return await self.give_up(delivery, EXPIRED)
         holder = new_ulid()
         until = self._clock() + timedelta(seconds=LEASE_SECONDS)
         subscription_id = subscription.subscription_id
@@ -98,7 +95,12 @@ class Attempts:
         ):
             raise NoSlotError
         outcome: Outcome | None = None
+        after: Delivery | None = None
         try:
+            # Not before there is a slot: an event may be large, and a message may wait often.
+            envelope = await self._events.envelope(delivery.key.event_id)
+            if envelope is None:
+                return await self.give_up(delivery, EXPIRED)
             if not await self._deliveries.lease(delivery, holder, self._clock(), until):
                 return None
             after = await self._made(subscription, delivery, envelope, holder)

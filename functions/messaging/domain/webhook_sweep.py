@@ -25,6 +25,9 @@ SHARDS = 8
 RESENT_SECONDS = 600
 """When the sweep looks after a delivery again that it sent for: the queue may be long."""
 
+RESENT_ORDERED_SECONDS = 3600
+"""The same for one that waits for its turn, which may be behind others that fail for hours."""
+
 _PAGE = 100
 _SWEEP_SECONDS = 40.0
 _logger = logging.getLogger(__name__)
@@ -68,8 +71,10 @@ class DueSweep:
                 _logger.warning("left to the next sweep", extra={"shard": shard})
                 return
             # Afterwards: what is sent twice does no harm, what is postponed unsent waits.
-            until = self._clock() + timedelta(seconds=RESENT_SECONDS)
-            await asyncio.gather(*(self._store.postpone(one, until) for one in due.deliveries))
+            now = self._clock()
+            await asyncio.gather(
+                *(self._store.postpone(one, now + _pause(one)) for one in due.deliveries)
+            )
             if len(due.deliveries) < _PAGE:
                 return
 
@@ -89,6 +94,11 @@ class DueSweep:
                 for one in ordered
             ]
         )
+
+
+def _pause(one: DueDelivery) -> timedelta:
+    seconds = RESENT_ORDERED_SECONDS if _waits_for_its_turn(one) else RESENT_SECONDS
+    return timedelta(seconds=seconds)
 
 
 def _waits_for_its_turn(one: DueDelivery) -> bool:
