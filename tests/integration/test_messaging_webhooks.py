@@ -420,6 +420,23 @@ async def test_a_redrive_is_another_round(hooks):
     assert (await hooks.state(envelope, subscription)).attempts == 3
 
 
+async def test_a_second_death_without_an_attempt_is_another_one(hooks):
+    subscription = await hooks.subscribe()
+    envelope = await hooks.offered()
+    hooks.endpoints.fails(410)
+    await hooks.run()
+    (first,) = hooks.letters.letters.values()
+    await hooks.redeliveries.redeliver(first, "redrive-1")
+    await hooks.run()
+    delivery = await hooks.state(envelope, subscription)
+    assert (delivery.state, delivery.error) == ("dead", "subscription_disabled")
+    (second,) = hooks.letters.letters.values()
+    assert second.attempts == first.attempts
+    assert second.delivery_id != first.delivery_id
+    kinds = [moment.kind for moment in await hooks.stores.life.of(envelope.id)]
+    assert kinds.count("dead") == 2
+
+
 async def test_secrets_overlap(hooks):
     old, new = "whsec_" + "A" * 32, "whsec_" + "B" * 32
     subscription = await hooks.subscribe(secret=old)

@@ -77,6 +77,7 @@ class DynamoDeliveries:
             "state": delivery.state,
             "attempts": delivery.attempts,
             "earlier": delivery.earlier,
+            "rounds": delivery.rounds,
             "error": delivery.error,
             "created_at": to_text(delivery.created_at),
             "next_attempt_at": to_text(delivery.next_attempt_at),
@@ -254,7 +255,7 @@ class DynamoDeliveries:
         indexed = ", gsi2pk = :gsi2pk, gsi2sk = :gsi2sk" if due else ""
         return Expression(
             condition,
-            update="SET #state = :state, attempts = :attempts, earlier = :earlier,"
+            update="SET #state = :state, attempts = :attempts, earlier = :earlier, rounds = :rounds,"
             " #error = :error, next_attempt_at = :next, ordering_key = :ordering"
             f"{indexed}{sets} REMOVE lease_token, lease_until{'' if due else ', gsi2pk, gsi2sk'}",
             names=_NAMES,
@@ -262,6 +263,7 @@ class DynamoDeliveries:
                 ":state": delivery.state,
                 ":attempts": delivery.attempts,
                 ":earlier": delivery.earlier,
+                ":rounds": delivery.rounds,
                 ":error": delivery.error,
                 ":next": to_text(delivery.next_attempt_at),
                 ":ordering": delivery.ordering_key,
@@ -340,6 +342,7 @@ def _delivery(item: Item) -> Delivery:
         state=cast("State", item["state"]),
         attempts=cast("int", item["attempts"]),
         earlier=cast("int", item["earlier"]),
+        rounds=cast("int", item["rounds"]),
         error=cast("str | None", item["error"]),
     )
 

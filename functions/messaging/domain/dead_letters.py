@@ -16,7 +16,9 @@ class DeadLetter:
 
     `consumer` is a stream, another service's consumer, or `subscription:<id>`. `stream` is the
     event's own. `error` is a code, never a text of a third party. `attempts` counts all of them;
-    `redrives` how often it was sent again before it came back.
+    `redrives` how often it was sent again before it came back. `delivery_id` names the message
+    that was given up: the same one is one death however often it is told, another one is a new
+    death even if nobody tried it. Without it, more attempts than before are a new death.
     """
 
     event_id: str
@@ -28,6 +30,7 @@ class DeadLetter:
     attempts: int
     died_at: datetime
     redrives: int = 0
+    delivery_id: str = ""
 
 
 class DeadLetterBox(Protocol):

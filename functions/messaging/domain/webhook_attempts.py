@@ -16,6 +16,7 @@ from functions.messaging.domain.webhook_deliveries import (
     Delivery,
     Jitter,
     attempt_moment,
+    death_id,
     death_moment,
     next_attempt,
 )
@@ -141,6 +142,7 @@ class Attempts:
                     error=delivery.error or "unknown",
                     attempts=delivery.attempts,
                     died_at=now,
+                    delivery_id=death_id(delivery),
                 )
             )
         await self._deliveries.finish(delivery)

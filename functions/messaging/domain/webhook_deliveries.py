@@ -39,8 +39,8 @@ class DeliveryKey:
 class Delivery:
     """The state of a delivery.
 
-    `attempts` counts all of them, and `earlier` those of the rounds before the present one: a
-    redrive begins a round. `ordering_key` is that of a delivery which waits for its turn.
+    `attempts` counts all of them, and `earlier` those of the rounds before the present one: each
+    redrive begins a round, and `rounds` counts those. `ordering_key` is that of a delivery which waits for its turn.
     """
 
     key: DeliveryKey
@@ -52,6 +52,7 @@ class Delivery:
     state: State = "pending"
     attempts: int = 0
     earlier: int = 0
+    rounds: int = 0
     error: str | None = None
 
     @property
@@ -136,13 +137,18 @@ def death_moment(delivery: Delivery, at: datetime) -> Moment:
     """That the delivery was given up."""
     key = delivery.key
     return Moment(
-        key=f"webhook#{_name(key)}#{delivery.attempts:04}#dead",
+        key=f"webhook#{death_id(delivery)}#dead",
         kind="dead",
         at=at,
         consumer=consumer_of(key.subscription_id),
         attempt=delivery.attempts,
         details={"error": delivery.error, "replay_id": key.replay_id},
     )
+
+
+def death_id(delivery: Delivery) -> str:
+    """What tells one death of a delivery from another: nobody may have tried it in between."""
+    return f"{_name(delivery.key)}#{delivery.attempts:04}#{delivery.rounds:04}"
 
 
 def _name(key: DeliveryKey) -> str:

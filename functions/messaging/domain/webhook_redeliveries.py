@@ -39,6 +39,7 @@ class WebhookRedeliveries:
                     delivery,
                     state="pending",
                     earlier=delivery.attempts,
+                    rounds=delivery.rounds + 1,
                     next_attempt_at=now,
                     ordering_key=None,
                 )
