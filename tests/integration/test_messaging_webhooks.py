@@ -511,6 +511,19 @@ async def test_a_cursor_of_another_subscription_is_refused(table):
         await hooks.service.deliveries(other.subscription_id, 1, page.next_cursor)
 
 
+async def test_an_endpoint_that_flaps_gets_everything_once_in_effect(hooks):
+    subscription = await hooks.subscribe(max_concurrency=50)
+    events = [await hooks.offered() for _ in range(10)]
+    down = [Answered(3, 500, "status_500"), Answered(9, error="timeout")]
+    hooks.endpoints.script = [*down, Answered(3, 204)] * 30
+    for _ in range(12):
+        await hooks.run()
+    states = [await hooks.state(envelope, subscription) for envelope in events]
+    assert {delivery.state for delivery in states} == {"delivered"}
+    assert len(hooks.endpoints.ids) == sum(delivery.attempts for delivery in states) > 10
+    assert hooks.letters.letters == {}
+
+
 async def test_an_event_that_has_expired_is_given_up(hooks):
     subscription = await hooks.subscribe()
     envelope = await hooks.offered()

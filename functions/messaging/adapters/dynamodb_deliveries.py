@@ -255,8 +255,8 @@ class DynamoDeliveries:
         indexed = ", gsi2pk = :gsi2pk, gsi2sk = :gsi2sk" if due else ""
         return Expression(
             condition,
-            update="SET #state = :state, attempts = :attempts, earlier = :earlier, rounds = :rounds,"
-            " #error = :error, next_attempt_at = :next, ordering_key = :ordering"
+            update="SET #state = :state, attempts = :attempts, earlier = :earlier,"
+            " rounds = :rounds, #error = :error, next_attempt_at = :next, ordering_key = :ordering"
             f"{indexed}{sets} REMOVE lease_token, lease_until{'' if due else ', gsi2pk, gsi2sk'}",
             names=_NAMES,
             values={

@@ -40,7 +40,8 @@ class Delivery:
     """The state of a delivery.
 
     `attempts` counts all of them, and `earlier` those of the rounds before the present one: each
-    redrive begins a round, and `rounds` counts those. `ordering_key` is that of a delivery which waits for its turn.
+    redrive begins a round, and `rounds` counts those. `ordering_key` is that of a delivery which
+    waits for its turn.
     """
 
     key: DeliveryKey
