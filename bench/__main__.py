@@ -15,6 +15,7 @@ from bench import (
     gateway,
     openai_stream,
     packages,
+    webhooks,
 )
 
 PARTS = {
@@ -28,6 +29,7 @@ PARTS = {
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,
     "audit_log": audit_log.measure,
+    "webhooks": webhooks.measure,
     "synth": commands.measure_synth,
     "unit": commands.measure_unit,
     "up": commands.measure_up,

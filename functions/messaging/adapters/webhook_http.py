@@ -34,6 +34,9 @@ MAX_READ_BYTES = 64 * 1024
 MAX_AT_ONCE = 64
 """Requests of one process."""
 
+MAX_LOOKUPS = 32
+"""Names that a process looks up at once."""
+
 _CHUNK_BYTES = 4096
 _OK = range(200, 300)
 _REDIRECTS = range(300, 400)
@@ -77,10 +80,12 @@ class WebhookHttp:
         timeout: float = TIMEOUT_SECONDS,
     ) -> None:
         self._local = local
-        self._resolve = resolve or _resolve
+        self._resolve = resolve or self._look_up
         self._tls = tls
         self._timeout = timeout
         self._workers = ThreadPoolExecutor(MAX_AT_ONCE, thread_name_prefix="webhook")
+        # Apart from the loop's few: a name server that hangs is not to hold up anything else.
+        self._resolvers = ThreadPoolExecutor(MAX_LOOKUPS, thread_name_prefix="resolve")
 
     async def check(self, url: str) -> None:
         """See `Endpoints`."""
@@ -117,6 +122,10 @@ class WebhookHttp:
         if not all(allowed(address, local=self._local) for address in found):
             raise _RefusedAddressError
         return found
+
+    async def _look_up(self, host: str, port: int) -> list[str]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._resolvers, _addresses_of, host, port)
 
     def _tls_context(self) -> ssl.SSLContext:
         # Reading the authorities takes a while: once, and not before it is needed.
@@ -344,8 +353,6 @@ def _since(began: float) -> int:
     return round((time.monotonic() - began) * 1000)
 
 
-async def _resolve(host: str, port: int) -> list[str]:
-    found = await asyncio.get_running_loop().getaddrinfo(
-        host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP
-    )
+def _addresses_of(host: str, port: int) -> list[str]:
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, proto=socket.IPPROTO_TCP)
     return [str(address[0]) for *_, address in found]
