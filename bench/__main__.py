@@ -17,6 +17,7 @@ from bench import (
     messaging_publish,
     openai_stream,
     packages,
+    webhooks,
 )
 
 PARTS = {
@@ -32,6 +33,7 @@ PARTS = {
     "audit_log": audit_log.measure,
     "messaging_publish": messaging_publish.measure,
     "messaging_progress": messaging_progress.measure,
+    "webhooks": webhooks.measure,
     "synth": commands.measure_synth,
     "unit": commands.measure_unit,
     "up": commands.measure_up,

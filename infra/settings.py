@@ -74,6 +74,15 @@ class DeploySettings:
     # Lambda.
     consumers_at_once: int | None = None
 
+    # Webhooks go to public addresses by https alone, unless loopback and http are admitted.
+    webhooks_on_loopback: bool = False
+    # A subscription is disabled when for so many hours no attempt succeeded, and so many of its
+    # events were given up.
+    webhook_failing_hours: int = 24
+    webhook_failing_dead: int = 5
+    # How many workers post to webhooks at the same time, 2 at least, for each of two queues.
+    webhook_workers_at_once: int = 20
+
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90
     audit_retention_days: int = 365
@@ -157,6 +166,8 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         audit_archive_interval_seconds=0,
         consumers_at_once=2,
         event_archive=False,
+        webhooks_on_loopback=True,
+        webhook_workers_at_once=2,
         # MiniStack asks for actions of these names, which AWS does not have.
         model_actions=("bedrock:ConverseStream",),
         batch_send_action="sqs:SendMessageBatch",

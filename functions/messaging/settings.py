@@ -65,9 +65,20 @@ class ControlSettings(BaseSettings):
     event_archive_arn: str = Field(pattern=":archive/")
     # The WebSocket's address for clients, without a ticket.
     websocket_url: str = Field(min_length=1)
+    # How long the answer to an Idempotency-Key is repeated.
+    idempotency_window_seconds: int = Field(ge=1)
+    # Whether webhooks may go to loopback addresses, and by http.
+    webhooks_on_loopback: bool
 
 
-class RelaySettings(BaseSettings):
+class WebhookQueueSettings(BaseSettings):
+    """Of whatever sends for webhook deliveries."""
+
+    deliveries_queue_url: str = Field(min_length=1)
+    ordered_deliveries_queue_url: str = Field(min_length=1)
+
+
+class RelaySettings(WebhookQueueSettings):
     """Of the streams' consumers."""
 
     stream_queue_url: str = Field(min_length=1)
@@ -76,7 +87,7 @@ class RelaySettings(BaseSettings):
     claim_lease_seconds: int = Field(ge=1)
 
 
-class TasksSettings(BaseSettings):
+class TasksSettings(WebhookQueueSettings):
     """Of what the service does later."""
 
     event_bus: str = Field(min_length=1)
@@ -88,3 +99,18 @@ class AuditSettings(BaseSettings):
 
     # The SSM parameter that holds the address of the audit sink's API.
     audit_url_parameter: str = Field(min_length=1)
+
+
+class DueSettings(WebhookQueueSettings):
+    """Of the sweep that sends for webhook deliveries that are due."""
+
+    event_bus: str = Field(min_length=1)
+
+
+class DeliverSettings(DueSettings):
+    """Of the worker that posts events to webhooks."""
+
+    webhooks_on_loopback: bool
+    # A subscription is disabled when no attempt succeeded for so long, and so many were given up.
+    webhook_failing_hours: int = Field(ge=1)
+    webhook_failing_dead: int = Field(ge=1)

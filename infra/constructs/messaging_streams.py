@@ -9,6 +9,7 @@ from constructs import Construct
 from contracts.messaging.streams import DEFAULT_STREAM, ROUTED_TYPES, STREAMS
 from infra.constructs.alarms import Alarms
 from infra.constructs.event_consumer import EventQueue, lease_of
+from infra.constructs.messaging_webhooks import Webhooks
 from infra.constructs.permissions import items
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_table import ServiceTable
@@ -35,6 +36,7 @@ class MessagingStreams(Construct):
         table: ServiceTable,
         defaults: FunctionDefaults,
         base_environment: Mapping[str, str],
+        webhooks: Webhooks,
         settings: DeploySettings,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -55,6 +57,7 @@ class MessagingStreams(Construct):
             environment={
                 **base_environment,
                 **self.environment,
+                **webhooks.queue_environment,
                 "CLAIM_LEASE_SECONDS": str(int(lease_of(_TIMEOUT).to_seconds())),
             },
             memory_mb=512,
@@ -68,6 +71,7 @@ class MessagingStreams(Construct):
                 ),
                 *reporting(table),
                 items("Replays", table.table, ("GetItem",), partitions=["REPLAYS"]),
+                *webhooks.fanout(),
             ],
             failures=Reason.QUEUED,
         )

@@ -6,6 +6,7 @@ from aws_cdk import Duration
 from constructs import Construct
 
 from infra.constructs.alarms import Alarm, Alarms
+from infra.constructs.messaging_webhooks import Webhooks
 from infra.constructs.permissions import items, put_events, send
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_table import ServiceTable
@@ -33,6 +34,7 @@ class MessagingTasks(Construct):
         table: ServiceTable,
         defaults: FunctionDefaults,
         base_environment: Mapping[str, str],
+        webhooks: Webhooks,
         settings: DeploySettings,
     ) -> None:
         super().__init__(scope, construct_id)
@@ -48,6 +50,7 @@ class MessagingTasks(Construct):
             environment={
                 **base_environment,
                 **self.environment,
+                **webhooks.queue_environment,
                 "EVENT_BUS": settings.event_bus,
             },
             memory_mb=512,
@@ -55,9 +58,15 @@ class MessagingTasks(Construct):
             permissions=[
                 items("Redrives", table.table, ("UpdateItem",), partitions=["REDRIVES"]),
                 items("DeadLetters", table.table, ("Query", "UpdateItem"), partitions=["DEAD#*"]),
-                items("Lives", table.table, ("BatchWriteItem", "GetItem"), partitions=["EVENT#*"]),
+                items(
+                    "Lives",
+                    table.table,
+                    ("BatchWriteItem", "GetItem", "Query", "UpdateItem"),
+                    partitions=["EVENT#*"],
+                ),
                 put_events("Bus", settings),
                 send("Again", self.queue),
+                *webhooks.sending(),
             ],
             failures=Reason.QUEUED,
         )

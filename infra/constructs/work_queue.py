@@ -18,14 +18,21 @@ class FailureQueue(Construct):
     """
 
     def __init__(
-        self, scope: Construct, construct_id: str, *, name: str, hidden: Duration | None = None
+        self,
+        scope: Construct,
+        construct_id: str,
+        *,
+        name: str,
+        hidden: Duration | None = None,
+        fifo: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
-        self.name = name
+        self.name = _name(name, fifo=fifo)
         self.queue = sqs.Queue(
             self,
             "Queue",
-            queue_name=name,
+            queue_name=self.name,
+            fifo=True if fifo else None,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(14),
@@ -38,7 +45,7 @@ class WorkQueue(Construct):
     """Messages for one function; one that failed `receives` times goes to `<name>-dlq`.
 
     `hidden` is how long a message is the business of the function that got it: longer than that
-    function's timeout.
+    function's timeout. A `fifo` queue's name, and that of its dead letters, ends in `.fifo`.
     """
 
     def __init__(
@@ -50,15 +57,17 @@ class WorkQueue(Construct):
         hidden: Duration,
         receives: int = _RECEIVES,
         dead_letters_hidden: Duration | None = None,
+        fifo: bool = False,
     ) -> None:
         super().__init__(scope, construct_id)
         self.dead_letters = FailureQueue(
-            self, "DeadLetters", name=f"{name}-dlq", hidden=dead_letters_hidden
+            self, "DeadLetters", name=f"{name}-dlq", hidden=dead_letters_hidden, fifo=fifo
         )
         self.queue = sqs.Queue(
             self,
             "Queue",
-            queue_name=name,
+            queue_name=_name(name, fifo=fifo),
+            fifo=True if fifo else None,
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
             retention_period=Duration.days(4),
@@ -123,3 +132,7 @@ def feed(
         report_batch_item_failures=True,
     )
     acknowledge(mapping, Reason.QUEUED)
+
+
+def _name(name: str, *, fifo: bool) -> str:
+    return f"{name}.fifo" if fifo else name

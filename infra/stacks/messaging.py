@@ -13,6 +13,11 @@ from infra.constructs.messaging_socket import Realtime
 from infra.constructs.messaging_streams import MessagingStreams, reporting
 from infra.constructs.messaging_sweep import MessagingSweep
 from infra.constructs.messaging_tasks import MessagingTasks
+from infra.constructs.messaging_webhooks import (
+    Webhooks,
+    control_environment,
+    control_permissions,
+)
 from infra.constructs.permissions import items, put_events, queries, send
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_api import RouteGroup, ServiceApi
@@ -84,6 +89,15 @@ class MessagingStack(EnvironmentStack):
             timeout=Duration.seconds(29),
         )
         self._realtime.allow_push(self._publish)
+        webhooks = Webhooks(
+            self,
+            "Webhooks",
+            prefix=self._prefix,
+            table=self._table,
+            defaults=self._defaults,
+            environment=self._base_environment(),
+            settings=settings,
+        )
         streams = MessagingStreams(
             self,
             "Streams",
@@ -91,6 +105,7 @@ class MessagingStack(EnvironmentStack):
             table=self._table,
             defaults=self._defaults,
             base_environment=self._base_environment(),
+            webhooks=webhooks,
             settings=settings,
         )
         tasks = MessagingTasks(
@@ -100,6 +115,7 @@ class MessagingStack(EnvironmentStack):
             table=self._table,
             defaults=self._defaults,
             base_environment=self._base_environment(),
+            webhooks=webhooks,
             settings=settings,
         )
         archive = EventArchive(self, "Archive", name=self._prefix, settings=settings)
@@ -129,6 +145,7 @@ class MessagingStack(EnvironmentStack):
                 **tasks.environment,
                 "EVENT_BUS_ARN": archive.bus_arn,
                 "EVENT_ARCHIVE_ARN": archive.arn,
+                **control_environment(settings),
             },
             [
                 items("Table", self._table.table, ("GetItem", "Query")),
@@ -147,6 +164,7 @@ class MessagingStack(EnvironmentStack):
                 ),
                 archive.replaying("Replays"),
                 *may_issue,
+                *control_permissions(self._table),
             ],
             memory_mb=884,
             timeout=Duration.seconds(29),

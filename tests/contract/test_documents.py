@@ -33,6 +33,7 @@ OPERATIONS = pytest.mark.parametrize(
 # once and could not be told again; one that nobody uses is nothing after a minute.
 REPEATABLE_POSTS = {
     "create_ticket",
+    "test_subscription",
     "flush",
     "cancel_turn",
     "report_deliveries",

@@ -46,6 +46,8 @@ SETTINGS = {
             "sweep": "SweepSettings",
             "push": "PushSettings",
             "socket": "SocketSettings",
+            "deliver": "DeliverSettings",
+            "due": "DueSettings",
         }.items()
     },
 }

@@ -37,6 +37,8 @@ def s3(*actions):
 
 STORING = dynamodb("BatchGetItem", "GetItem", "PutItem") | {"kms:Decrypt", "kms:GenerateDataKey"}
 READING = dynamodb("BatchGetItem", "GetItem", "Query")
+# MiniStack asks for an action of the second name, which AWS does not have.
+SENDING = {"sqs:SendMessage", "sqs:SendMessageBatch"}
 AUDIT = {
     f"audit-{name}": actions | LOGS | TRACES
     for name, actions in {
@@ -100,7 +102,9 @@ MESSAGING = {
     f"messaging-{name}": actions | LOGS | TRACES
     for name, actions in {
         "audit": AUDIT_SENDER,
-        "control": dynamodb("GetItem", "PutItem", "Query", "UpdateItem")
+        "control": dynamodb(
+            "BatchGetItem", "DeleteItem", "GetItem", "PutItem", "Query", "UpdateItem"
+        )
         | {"sqs:GetQueueAttributes", "sqs:SendMessage", "cloudwatch:GetMetricData"}
         | {"events:CancelReplay", "events:DescribeReplay", "events:StartReplay"},
         "publish": REPORTING
@@ -108,14 +112,19 @@ MESSAGING = {
         | PUT_EVENTS
         | {"execute-api:ManageConnections", "lambda:InvokeFunction"},
         "push": dynamodb("BatchWriteItem", "GetItem", "Query") | {"execute-api:ManageConnections"},
-        "relay": REPORTING | QUEUE,
+        "deliver": dynamodb("BatchWriteItem", "GetItem", "PutItem", "Query", "UpdateItem")
+        | QUEUE
+        | SENDING
+        | PUT_EVENTS,
+        "due": dynamodb("GetItem", "PutItem", "Query", "UpdateItem") | SENDING | PUT_EVENTS,
+        "relay": REPORTING | dynamodb("PutItem", "Query") | QUEUE | SENDING,
         "socket": dynamodb("BatchGetItem", "BatchWriteItem", "GetItem", "PutItem", "Query")
         | dynamodb("UpdateItem")
         | {"execute-api:ManageConnections"},
         "sweep": dynamodb("Query", "UpdateItem") | PUT_EVENTS | METRICS,
-        "tasks": REPORTING | dynamodb("Query") | PUT_EVENTS | QUEUE | {"sqs:SendMessage"},
+        "tasks": REPORTING | dynamodb("Query") | PUT_EVENTS | QUEUE | SENDING,
     }.items()
-} | {f"messaging-{name}-schedule": {"lambda:InvokeFunction"} for name in ("audit", "sweep")}
+} | {f"messaging-{name}-schedule": {"lambda:InvokeFunction"} for name in ("audit", "due", "sweep")}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE

@@ -23,7 +23,7 @@ from functions.messaging.domain.deliveries import KnownConsumer
 from functions.messaging.domain.figures import Depth
 from functions.messaging.domain.figures_errors import FiguresUnavailableError
 from functions.messaging.domain.letters import LetterFilter
-from functions.messaging.domain.redrive_worker import NoRedeliveries, RedriveWorker
+from functions.messaging.domain.redrive_worker import RedriveWorker
 from functions.messaging.domain.redrives import Redrive, RedriveHeldError, advanced
 from functions.messaging.domain.redrives_errors import TasksUnavailableError
 from functions.messaging.domain.replays import Replay
@@ -225,9 +225,7 @@ async def test_a_redrive_of_several_hundred_through_the_real_table(table, letter
     life = DynamoLife(table, clock, 30)
 
     def worker(shelf):
-        return RedriveWorker(
-            redrives, shelf, events, bus, NoRedeliveries(), life, MemoryTasks(), clock
-        )
+        return RedriveWorker(redrives, shelf, events, bus, None, life, MemoryTasks(), clock)
 
     class Dying(DynamoLetters):
         batches = 0

@@ -10,6 +10,7 @@ from contracts.messaging.operations import (
     progress,
     publishing,
     replays,
+    subscriptions,
 )
 from contracts.messaging.progress import FRAMES
 from contracts.operation import Contract
@@ -35,6 +36,7 @@ MESSAGING_V1 = Contract(
         *dead_letters.OPERATIONS,
         *replays.OPERATIONS,
         *progress.OPERATIONS,
+        *subscriptions.OPERATIONS,
     ),
     messages=FRAMES,
 )

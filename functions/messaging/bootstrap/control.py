@@ -16,6 +16,7 @@ from functions.messaging.adapters.queue_figures import QueueFigures
 from functions.messaging.adapters.sqs_tasks import SqsTasks
 from functions.messaging.bootstrap.common import PRODUCER, begin
 from functions.messaging.bootstrap.progress import ticket_service
+from functions.messaging.bootstrap.webhooks import subscription_service
 from functions.messaging.domain.audit import Operations
 from functions.messaging.domain.dependencies import Control
 from functions.messaging.domain.event_life import EventReader
@@ -65,4 +66,5 @@ def control_from_environment() -> Control:
             DynamoConsumers(table, kept),
         ),
         tickets=ticket_service(settings, table),
+        subscriptions=subscription_service(settings, table),
     )

@@ -8,7 +8,8 @@ from contracts.messaging.streams import ALL_STREAMS, MAX_RECEIVES
 from functions.messaging.adapters.dynamodb_replays import DynamoReplays
 from functions.messaging.bootstrap.common import begin
 from functions.messaging.bootstrap.consuming import delivery_service
-from functions.messaging.domain.relay import NoFanout, OwnReports, Relay
+from functions.messaging.bootstrap.webhooks import fanout
+from functions.messaging.domain.relay import OwnReports, Relay
 from functions.messaging.domain.replays import StreamReplays
 from functions.messaging.settings import RelaySettings
 from servicekit.clock import utc_now
@@ -24,8 +25,7 @@ def relay_from_environment() -> EventConsumer:
     begin(settings)
     table = DynamoTable(settings.table_name)
     kept = settings.event_retention_days
-    # Nobody subscribes yet: the subscriptions' `Fanout` comes here.
-    relay = Relay(NoFanout())
+    relay = Relay(fanout(settings, table))
     return EventConsumer(
         {f"{settings.stream_queue_prefix}{stream}": stream for stream in ALL_STREAMS},
         claims=DynamoClaims(

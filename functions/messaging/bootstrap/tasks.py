@@ -9,8 +9,9 @@ from functions.messaging.adapters.dynamodb_redrives import DynamoRedrives
 from functions.messaging.adapters.eventbridge import EventBridgeBus
 from functions.messaging.adapters.sqs_tasks import SqsTasks
 from functions.messaging.bootstrap.common import begin
+from functions.messaging.bootstrap.webhooks import redeliveries
 from functions.messaging.domain.dependencies import Tasks
-from functions.messaging.domain.redrive_worker import NoRedeliveries, RedriveWorker
+from functions.messaging.domain.redrive_worker import RedriveWorker
 from functions.messaging.settings import TasksSettings
 from servicekit.clock import utc_now
 from servicekit.dynamodb import DynamoTable
@@ -28,8 +29,7 @@ def tasks_from_environment() -> Tasks:
             shelf=DynamoLetters(table, utc_now, kept),
             events=DynamoEvents(table, kept),
             bus=EventBridgeBus(settings.event_bus),
-            # Nobody subscribes yet: the subscriptions' `Redeliveries` come here.
-            redeliveries=NoRedeliveries(),
+            redeliveries=redeliveries(settings, table),
             life=DynamoLife(table, utc_now, kept),
             tasks=SqsTasks(settings.tasks_queue_url),
             clock=utc_now,

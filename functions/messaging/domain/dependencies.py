@@ -16,7 +16,11 @@ from functions.messaging.domain.push import Pusher, PushOrder
 from functions.messaging.domain.redrive_worker import RedriveWorker
 from functions.messaging.domain.redrives import DeadLetterService
 from functions.messaging.domain.replays import ReplayService
+from functions.messaging.domain.subscription_service import SubscriptionService
 from functions.messaging.domain.tickets import TicketService
+from functions.messaging.domain.webhook_order import OrderedWorker
+from functions.messaging.domain.webhook_ports import MessageHolder
+from functions.messaging.domain.webhook_worker import DeliveryWorker
 
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
@@ -42,6 +46,7 @@ class Control:
     replays: ReplayService
     streams: StreamService
     tickets: TicketService
+    subscriptions: SubscriptionService
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +69,12 @@ class Push:
 
     read: Callable[[Mapping[str, Any]], PushOrder]
     pusher: Pusher
+
+
+@dataclass(frozen=True, slots=True)
+class Deliver:
+    """What messages of the webhook deliveries' queues need; `holder` is of a message's receipt."""
+
+    worker: DeliveryWorker
+    ordered: OrderedWorker
+    holder: Callable[[str], MessageHolder]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contracts.messaging.envelope import Envelope
 from functions.messaging.domain.events import Event
+from functions.messaging.domain.ports import EventStore, Schemas
 
 
 def envelope_of(
@@ -40,3 +41,18 @@ def entry_bytes(envelope: Envelope) -> int:
     """
     detail = len(envelope.model_dump_json().encode())
     return _TIME_BYTES + len(envelope.source.encode()) + len(envelope.type.encode()) + detail
+
+
+class StoredEnvelopes:
+    """Accepted events, as consumers get them: `webhook_ports.EventReader`."""
+
+    def __init__(self, store: EventStore, schemas: Schemas) -> None:
+        self._store = store
+        self._schemas = schemas
+
+    async def envelope(self, event_id: str) -> Envelope | None:
+        """See `EventReader`."""
+        event = await self._store.get(event_id)
+        if event is None:
+            return None
+        return envelope_of(event, dataschema=self._schemas.path_of(event.event_type))

@@ -15,7 +15,6 @@ from datetime import datetime
 
 from functions.messaging.domain.dead_letters import (
     SUBSCRIPTION_PREFIX,
-    DeadLetter,
     Redeliveries,
 )
 from functions.messaging.domain.envelopes import envelope_of
@@ -23,7 +22,6 @@ from functions.messaging.domain.letters import LetterShelf, ShelvedLetter
 from functions.messaging.domain.life import LifeStore, Moment
 from functions.messaging.domain.ports import Bus, EventStore
 from functions.messaging.domain.redrives import Redrive, RedriveStore, Tasks, advanced
-from functions.messaging.domain.redrives_errors import NoConsumerError
 from servicekit.clock import Clock
 from servicekit.errors import AppError, StoreUnavailableError
 
@@ -35,14 +33,6 @@ RESERVE_SECONDS = 30.0
 
 _PAGE = 200
 _logger = logging.getLogger(__name__)
-
-
-class NoRedeliveries:
-    """`Redeliveries` while there are no subscriptions."""
-
-    async def redeliver(self, letter: DeadLetter, redrive_id: str) -> None:  # noqa: ARG002
-        """Raises `NoConsumerError`."""
-        raise NoConsumerError
 
 
 class RedriveWorker:

@@ -14,13 +14,6 @@ from servicekit.consumption import Handling, Report, ReportFailedError
 from servicekit.errors import StoreUnavailableError
 
 
-class NoFanout:
-    """`Fanout` while there are no subscriptions."""
-
-    async def offer(self, envelope: Envelope, replay_id: str | None) -> None:
-        """Nobody wants it."""
-
-
 class Relay:
     """The handler of the streams' consumers."""
 

@@ -13,6 +13,7 @@ from functions.messaging.routes import (
     progress,
     publishing,
     streams,
+    subscriptions,
     tickets,
 )
 from servicekit.fastapi_app import new_app
@@ -38,5 +39,6 @@ def create_control_app(dependencies: Control) -> FastAPI:
         events.routes,
         streams.routes,
         tickets.routes,
+        subscriptions.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )

@@ -10,11 +10,10 @@ from functions.messaging.domain.events import Event
 from functions.messaging.domain.letters import LetterFilter
 from functions.messaging.domain.redrive_worker import (
     RESERVE_SECONDS,
-    NoRedeliveries,
     RedriveWorker,
 )
 from functions.messaging.domain.redrives import Redrive, RedriveHeldError
-from functions.messaging.domain.redrives_errors import TasksUnavailableError
+from functions.messaging.domain.redrives_errors import NoConsumerError, TasksUnavailableError
 from tests.fakes.consuming import Killed
 from tests.fakes.messaging_consuming import (
     DIED_AT,
@@ -225,9 +224,13 @@ async def test_webhooks_are_delivered_by_their_own_way(harness):
     assert harness.bus.taken == []
 
 
-async def test_without_subscriptions_their_letters_stay(harness):
+async def test_the_letters_of_a_subscription_that_is_gone_stay(harness):
+    class Gone:
+        async def redeliver(self, letter, redrive_id):
+            raise NoConsumerError
+
     await harness.die("e-1", consumer="subscription:S1")
-    harness.redeliveries = NoRedeliveries()
+    harness.redeliveries = Gone()
     harness.process()
     done = await harness.work(await harness.begin())
     assert (done.sent, done.failed) == (0, 1)
