@@ -15,6 +15,7 @@ from functions.messaging.domain.letters import (
     ShelvedLetter,
     letter_key,
 )
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.redrives import (
     ENDED,
     Leased,
@@ -23,7 +24,6 @@ from functions.messaging.domain.redrives import (
     RedrivePage,
     State,
 )
-from functions.messaging.domain.redrives_errors import TasksUnavailableError
 from functions.messaging.domain.replays import ENDED as REPLAY_ENDED
 from functions.messaging.domain.replays import Progress, Replay, ReplayPage
 from functions.messaging.domain.replays_errors import ArchiveUnavailableError
@@ -246,7 +246,7 @@ class MemoryTasks:
 
     async def redrive(self, redrive_id: str) -> None:
         if self.down:
-            raise TasksUnavailableError
+            raise QueueUnavailableError
         self.sent.append(redrive_id)
 
 

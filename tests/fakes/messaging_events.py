@@ -35,6 +35,7 @@ from tests.fakes.messaging_consuming import (
     MemoryTasks,
     MemoryTrail,
 )
+from tests.fakes.messaging_parts import only
 
 ROLE = "arn:aws:sts::000000000000:assumed-role/santaclaude-prod-projectflow-api"
 
@@ -175,11 +176,14 @@ class MessageService:
         deliveries = DeliveryService(
             self.life, self.letters, self.store, self.consumers, self.clock
         )
-        self.publish_app = create_publish_app(Publish(events=publishing, deliveries=deliveries))
+        self.publish_app = create_publish_app(
+            only(Publish, events=publishing, deliveries=deliveries)
+        )
         reader = EventReader(self.store, self.life)
         operations = Operations(AuditTrail(self.trail, self.clock))
         self.control_app = create_control_app(
-            Control(
+            only(
+                Control,
                 service_name="message-queue-service",
                 checks={},
                 events=reader,

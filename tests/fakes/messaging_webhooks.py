@@ -14,6 +14,7 @@ from functions.messaging.domain.dead_letters import DeadLetter
 from functions.messaging.domain.envelopes import envelope_of
 from functions.messaging.domain.events import Event
 from functions.messaging.domain.life import Moment
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.subscription_service import (
     NewSubscription,
     SubscriptionService,
@@ -31,7 +32,6 @@ from functions.messaging.domain.webhook_deliveries import (
     LoggedDelivery,
 )
 from functions.messaging.domain.webhook_disabling import Disabler, Limits, Telling
-from functions.messaging.domain.webhook_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_fanout import SubscriptionCache, WebhookFanout
 from functions.messaging.domain.webhook_order import KeyBlockedError, OrderedWorker, OrderStores
 from functions.messaging.domain.webhook_ports import (

@@ -23,9 +23,9 @@ from functions.messaging.domain.deliveries import KnownConsumer
 from functions.messaging.domain.figures import Depth
 from functions.messaging.domain.figures_errors import FiguresUnavailableError
 from functions.messaging.domain.letters import LetterFilter
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.redrive_worker import RedriveWorker
 from functions.messaging.domain.redrives import Redrive, RedriveHeldError, advanced
-from functions.messaging.domain.redrives_errors import TasksUnavailableError
 from functions.messaging.domain.replays import Replay
 from functions.messaging.domain.replays_errors import ArchiveUnavailableError
 from servicekit.paging import InvalidCursorError
@@ -418,5 +418,5 @@ async def test_tasks_carry_ids_alone(sqs):
     await SqsTasks(url, sqs).redrive("r-1")
     (found,) = client.receive_message(QueueUrl=url)["Messages"]
     assert json.loads(found["Body"]) == {"redrive_id": "r-1"}
-    with pytest.raises(TasksUnavailableError):
+    with pytest.raises(QueueUnavailableError):
         await SqsTasks(f"{url}-none", sqs).redrive("r-1")

@@ -10,6 +10,7 @@ from botocore.session import get_session
 from functions.messaging.adapters.dynamodb_endpoints import DynamoEndpoints
 from functions.messaging.adapters.dynamodb_subscriptions import DynamoSubscriptions
 from functions.messaging.adapters.sqs_webhooks import SqsDeliveries, SqsHolder
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.subscription_service import (
     NewSubscription,
     SubscriptionService,
@@ -17,7 +18,6 @@ from functions.messaging.domain.subscription_service import (
 )
 from functions.messaging.domain.webhook_audit import SubscriptionAudit
 from functions.messaging.domain.webhook_deliveries import DeliveryKey
-from functions.messaging.domain.webhook_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_ports import DeliveryMessage, OrderedMessage
 from servicekit.audit import AuditTrail
 from servicekit.dynamodb import DynamoRecords

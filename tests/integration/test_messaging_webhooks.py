@@ -11,14 +11,15 @@ from standardwebhooks import Webhook
 
 from functions.messaging.adapters.dynamodb_deliveries import DynamoDeliveries
 from functions.messaging.adapters.dynamodb_endpoints import DynamoEndpoints
-from functions.messaging.adapters.dynamodb_event_reader import DynamoEventReader
+from functions.messaging.adapters.dynamodb_events import DynamoEvents
 from functions.messaging.adapters.dynamodb_life import DynamoLife
 from functions.messaging.adapters.dynamodb_order import DynamoCursors, DynamoKeyLog
 from functions.messaging.adapters.dynamodb_subscriptions import DynamoSubscriptions
+from functions.messaging.adapters.schemas import EventSchemas
+from functions.messaging.domain.envelopes import StoredEnvelopes
 from functions.messaging.domain.webhook_deliveries import SCHEDULE_SECONDS, DeliveryKey
 from functions.messaging.domain.webhook_ports import Answered
 from servicekit.clock import to_text
-from servicekit.dynamodb import Expression, Put
 from servicekit.errors import StoreUnavailableError
 from servicekit.paging import InvalidCursorError
 from tests.fakes.messaging_webhooks import SetClock, Stores, Webhooks
@@ -27,53 +28,16 @@ pytestmark = pytest.mark.anyio
 
 
 def dynamo_stores(table, clock) -> Stores:
-    sequences: dict[str, int] = {}
-    there = Expression("attribute_not_exists(pk)")
+    events = DynamoEvents(table, 30)
 
     async def put(event) -> None:
-        """An event as accepting writes it, and its entry in the log of its key."""
-        fields = {
-            name: getattr(event, name)
-            for name in (
-                "event_id",
-                "event_type",
-                "payload",
-                "source",
-                "tenant",
-                "correlation_id",
-                "fingerprint",
-                "ordering_key",
-            )
-            if getattr(event, name) is not None
-        }
-        accepted_at = to_text(event.accepted_at)
-        item = {
-            "pk": f"EVENT#{event.event_id}",
-            "sk": "EVENT",
-            **fields,
-            "occurred_at": to_text(event.occurred_at),
-            "accepted_at": accepted_at,
-        }
-        await table.put(Put(item, there))
-        if event.ordering_key is not None:
-            sequence = sequences[event.ordering_key] = sequences.get(event.ordering_key, 0) + 1
-            log = f"KEYLOG#{event.ordering_key}"
-            entry = {
-                "pk": log,
-                "sk": f"{sequence:016d}",
-                "event_id": event.event_id,
-                "event_type": event.event_type,
-                "accepted_at": accepted_at,
-            }
-            await table.put(Put(entry, there))
-            head = {"pk": log, "sk": "HEAD", "last": sequence}
-            await table.put(Put(head, Expression("attribute_not_exists(pk) OR sk = sk")))
+        assert await events.accept(event) is None
 
     return Stores(
         DynamoSubscriptions(table),
         DynamoDeliveries(table, 30),
         DynamoEndpoints(table, clock, 30),
-        DynamoEventReader(table),
+        StoredEnvelopes(events, EventSchemas()),
         DynamoKeyLog(table),
         DynamoCursors(table, clock, 30),
         DynamoLife(table, clock, 30),

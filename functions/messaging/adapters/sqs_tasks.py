@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from functions.messaging.domain.redrives_errors import TasksUnavailableError
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from servicekit.aws import LazyClient, make_client
 
 if TYPE_CHECKING:
@@ -37,10 +37,10 @@ class SqsTasks:
             _logger.exception(
                 "the queue refused", extra={"aws_code": error.response["Error"]["Code"]}
             )
-            raise TasksUnavailableError(retry_after=1) from None
+            raise QueueUnavailableError(retry_after=1) from None
         except BotoCoreError:
             _logger.exception("the queue does not answer")
-            raise TasksUnavailableError(retry_after=1) from None
+            raise QueueUnavailableError(retry_after=1) from None
 
 
 def make_sqs() -> SQSClient:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from functions.messaging.domain.webhook_errors import QueueUnavailableError
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_ports import (
     MAX_DELAY_SECONDS,
     DeliveryMessage,

@@ -65,7 +65,7 @@ class RedriveWorker:
     async def work(self, redrive_id: str, remaining: Callable[[], float]) -> None:
         """Goes on until it is done, or `remaining` seconds are few: then it is queued again.
 
-        Raises `RedriveHeldError`, `StoreUnavailableError` and `TasksUnavailableError`, upon which
+        Raises `RedriveHeldError`, `StoreUnavailableError` and `QueueUnavailableError`, upon which
         the queue brings it again.
         """
         leased = await self._redrives.lease(redrive_id)

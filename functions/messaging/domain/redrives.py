@@ -19,11 +19,11 @@ from functions.messaging.domain.letters import (
     count_alike,
 )
 from functions.messaging.domain.life import LifeStore, Moment
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.redrives_errors import (
     RedriveEndedError,
     RedriveNotFoundError,
     StreamNotFoundError,
-    TasksUnavailableError,
 )
 from servicekit.clock import Clock, to_text
 from servicekit.idempotency import IdempotencyConflictError, fingerprint
@@ -130,7 +130,7 @@ class Tasks(Protocol):
     """The queue of what is done later."""
 
     async def redrive(self, redrive_id: str) -> None:
-        """Has the redrive worked on. Raises `TasksUnavailableError`."""
+        """Has the redrive worked on. Raises `QueueUnavailableError`."""
 
 
 class RedriveHeldError(Exception):
@@ -228,7 +228,7 @@ class DeadLetterService:
         """Has the letters sent. Under the same key it is the same redrive.
 
         Raises `StreamNotFoundError`, `IdempotencyConflictError`, `AuditUnavailableError` and
-        `TasksUnavailableError`.
+        `QueueUnavailableError`.
         """
         require_stream(request.stream)
         now = self._clock()
@@ -256,7 +256,7 @@ class DeadLetterService:
             redrive = before
         try:
             await self._tasks.redrive(redrive.redrive_id)
-        except TasksUnavailableError as error:
+        except QueueUnavailableError as error:
             if request.key is None:
                 # Nobody can ask for this one again.
                 await self._redrives.end(redrive.redrive_id, "failed", error.code)

@@ -29,14 +29,6 @@ class RedriveEndedError(AppError):
     title = "The redrive has ended"
 
 
-class TasksUnavailableError(AppError):
-    """The queue of tasks does not take one now."""
-
-    code = "queue_unavailable"
-    status = 503
-    title = "The work could not be queued"
-
-
 class NoConsumerError(AppError):
     """Nothing takes the letter any more."""
 

@@ -29,14 +29,6 @@ class TooManySubscriptionsError(AppError):
     title = "There are as many subscriptions as there may be"
 
 
-class QueueUnavailableError(AppError):
-    """SQS refuses or does not answer."""
-
-    code = "queue_unavailable"
-    status = 503
-    title = "The queue is not available"
-
-
 class AnnouncementFailedError(Exception):
     """The event about a disabled subscription could not be published yet."""
 

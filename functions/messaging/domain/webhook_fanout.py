@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta
 
 from contracts.messaging.envelope import Envelope
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.subscriptions import Subscription
 from functions.messaging.domain.webhook_deliveries import Delivery, DeliveryKey
-from functions.messaging.domain.webhook_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_ports import (
     DeliveryMessage,
     DeliveryQueue,

@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_disabling import Telling
-from functions.messaging.domain.webhook_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_ports import (
     DeliveryMessage,
     DeliveryQueue,

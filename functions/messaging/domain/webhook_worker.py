@@ -6,6 +6,7 @@ import logging
 import math
 import random
 
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_attempts import (
     DELETED,
     DISABLED,
@@ -13,7 +14,6 @@ from functions.messaging.domain.webhook_attempts import (
     NoSlotError,
 )
 from functions.messaging.domain.webhook_deliveries import Delivery, DeliveryKey, Jitter
-from functions.messaging.domain.webhook_errors import QueueUnavailableError
 from functions.messaging.domain.webhook_ports import (
     MAX_DELAY_SECONDS,
     DeliveryMessage,

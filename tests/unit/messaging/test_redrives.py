@@ -8,12 +8,13 @@ import pytest
 from functions.messaging.domain.dead_letters import DeadLetter
 from functions.messaging.domain.events import Event
 from functions.messaging.domain.letters import LetterFilter
+from functions.messaging.domain.queue_errors import QueueUnavailableError
 from functions.messaging.domain.redrive_worker import (
     RESERVE_SECONDS,
     RedriveWorker,
 )
 from functions.messaging.domain.redrives import Redrive, RedriveHeldError
-from functions.messaging.domain.redrives_errors import NoConsumerError, TasksUnavailableError
+from functions.messaging.domain.redrives_errors import NoConsumerError
 from tests.fakes.consuming import Killed
 from tests.fakes.messaging_consuming import (
     DIED_AT,
@@ -263,7 +264,7 @@ async def test_a_queue_that_takes_no_task_leaves_the_redrive_to_its_own_message(
     redrive_id = await harness.begin(rate=10)
     harness.tasks.down = True
     left = [RESERVE_SECONDS + 1, RESERVE_SECONDS - 1]
-    with pytest.raises(TasksUnavailableError):
+    with pytest.raises(QueueUnavailableError):
         await harness.work(redrive_id, lambda: left.pop(0))
     done = await harness.work(redrive_id)
     assert (done.state, done.sent, len(harness.bus.taken)) == ("completed", 50, 50)

@@ -12,6 +12,7 @@ from functions.messaging.domain.webhook_errors import RefusedUrlError
 from functions.messaging.domain.webhook_ports import Answered
 from functions.messaging.routes.apps import create_control_app
 from servicekit.audit import AuditUnavailableError
+from tests.fakes.messaging_parts import only
 from tests.fakes.messaging_webhooks import Webhooks
 
 pytestmark = pytest.mark.anyio
@@ -26,7 +27,7 @@ class Api:
     def __init__(self) -> None:
         self.hooks = Webhooks()
         app = create_control_app(
-            Control(service_name="m", checks={}, subscriptions=self.hooks.service)
+            only(Control, service_name="m", checks={}, subscriptions=self.hooks.service)
         )
 
         async def gateway(scope, receive, send):
