@@ -3,17 +3,17 @@ that checks them with the library that receivers use.
 """
 
 import asyncio
-import json
+import time
 import uuid
 from collections.abc import Iterator
-from datetime import timedelta
 
 import httpx
 import pytest
 
 from functions.messaging.adapters.dynamodb_deliveries import DynamoDeliveries
 from functions.messaging.domain.webhook_deliveries import Delivery, DeliveryKey
-from servicekit.clock import to_text, utc_now
+from functions.messaging.domain.webhook_fanout import CACHED_SECONDS
+from servicekit.clock import utc_now
 from servicekit.dynamodb import DynamoTable
 from tests.e2e.conftest import eventually, problem
 from tests.fakes.webhook_receiver import Behaviour, WebhookReceiver
@@ -59,35 +59,20 @@ def deliveries(messaging, subscription: dict) -> list[dict]:
     return answer.json()["deliveries"]
 
 
-def accepted(cloud, subscription: dict, ordering_key: str | None = None, sequence: int = 0) -> str:
-    """An event as accepting leaves it in the table."""
-    event_id, now = uuid.uuid4().hex, to_text(utc_now())
-    item = {
-        "pk": f"EVENT#{event_id}",
-        "sk": "EVENT",
-        "event_id": event_id,
-        "event_type": subscription["types"][0],
-        "payload": json.dumps({"text": "gr\u00fc\u00df"}),
-        "source": "santaclaude.e2e",
-        "tenant": "none",
-        "correlation_id": "c",
-        "occurred_at": now,
-        "accepted_at": now,
-        "fingerprint": "f",
-    }
-    items = [item]
-    if ordering_key is not None:
-        item["ordering_key"] = ordering_key
-        entry = {name: item[name] for name in ("event_id", "event_type", "accepted_at")}
-        items.append({"pk": f"KEYLOG#{ordering_key}", "sk": f"{sequence:016d}", **entry})
-    for one in items:
-        attributes = {name: {"S": value} for name, value in one.items()}
-        cloud.client("dynamodb").put_item(TableName=TABLE, Item=attributes)
-    return event_id
+def publish(messaging, event_type: str, **fields) -> str:
+    body = {"event_type": event_type, "payload": {"text": "gr\u00fc\u00df"}} | fields
+    answer = messaging.post("/api/v1/events", json=body)
+    assert answer.status_code == 202, answer.text
+    return answer.json()["message_id"]
 
 
-def fanned_out(cloud, subscription: dict, event_id: str, overdue: bool = False) -> None:
-    """A delivery of the event as fan-out stores it."""
+def until_known() -> None:
+    """Whoever fans out sees a new subscription within so many seconds."""
+    time.sleep(CACHED_SECONDS + 1)
+
+
+def fanned_out(cloud, subscription: dict, event_id: str) -> None:
+    """A delivery as fan-out stores it, whose message was never sent."""
     now = utc_now()
 
     async def store() -> None:
@@ -99,17 +84,10 @@ def fanned_out(cloud, subscription: dict, event_id: str, overdue: bool = False) 
             created_at=now,
             next_attempt_at=now,
         )
-        due = now if overdue else now + timedelta(seconds=60)
-        assert await DynamoDeliveries(table, 30).create(delivery, due)
+        assert await DynamoDeliveries(table, 30).create(delivery, now)
         table.close()
 
     asyncio.run(store())
-
-
-def send(cloud, queue: str, body: dict, **arguments: str) -> None:
-    sqs = cloud.client("sqs")
-    url = sqs.get_queue_url(QueueName=f"{TABLE}-{queue}")["QueueUrl"]
-    sqs.send_message(QueueUrl=url, MessageBody=json.dumps(body), **arguments)
 
 
 def test_a_subscription_lives_at_the_front_door(messaging, receiver, subscribe):
@@ -169,16 +147,13 @@ def test_a_repeated_key_makes_one_subscription(messaging, receiver):
     messaging.delete(f"{PATH}/{first['subscription_id']}")
 
 
-def test_the_worker_delivers_what_its_queue_and_the_sweep_bring(
+def test_the_worker_delivers_what_the_stream_and_the_sweep_bring(
     cloud, messaging, receiver, subscribe
 ):
     subscription = subscribe(secret=SECRET)
-    sent, swept = (accepted(cloud, subscription) for _ in range(2))
+    until_known()
     receiver.behaves(Behaviour(503, body=b"try later"), Behaviour())
-    fanned_out(cloud, subscription, sent)
-    message = {"event_id": sent, "subscription_id": subscription["subscription_id"]}
-    for _ in range(2):
-        send(cloud, "deliveries", message)
+    sent = publish(messaging, subscription["types"][0])
 
     def delivered(event_id: str):
         found = {one["event_id"]: one for one in deliveries(messaging, subscription)}
@@ -195,28 +170,19 @@ def test_the_worker_delivers_what_its_queue_and_the_sweep_bring(
     event = receiver.received[-1].verified(SECRET)
     assert event["data"] == {"text": "gr\u00fc\u00df"}
 
-    fanned_out(cloud, subscription, swept, overdue=True)
+    # Of another type: nothing but the sweep brings it.
+    swept = publish(messaging, f"e2e.{uuid.uuid4().hex}")
+    fanned_out(cloud, subscription, swept)
     eventually(lambda: delivered(swept), 100)
     assert receiver.ids == [sent, sent, swept]
 
 
-def test_the_worker_keeps_the_order_of_a_key(cloud, messaging, receiver, subscribe):
+def test_the_worker_keeps_the_order_of_a_key(messaging, receiver, subscribe):
     subscription = subscribe(secret=SECRET, ordered=True)
-    key = uuid.uuid4().hex
-    events = [accepted(cloud, subscription, key, sequence) for sequence in (1, 2, 3)]
+    until_known()
     receiver.behaves(Behaviour(500), Behaviour())
-    token = {
-        "subscription_id": subscription["subscription_id"],
-        "ordering_key": key,
-        "event_id": events[-1],
-    }
-    send(
-        cloud,
-        "deliveries.fifo",
-        token,
-        MessageGroupId=key,
-        MessageDeduplicationId=uuid.uuid4().hex,
-    )
+    key = uuid.uuid4().hex
+    events = [publish(messaging, subscription["types"][0], ordering_key=key) for _ in range(3)]
     eventually(lambda: len(receiver.ids) == 4)
     assert receiver.ids == [events[0], *events]
     eventually(
@@ -224,20 +190,41 @@ def test_the_worker_keeps_the_order_of_a_key(cloud, messaging, receiver, subscri
     )
 
 
-def test_an_endpoint_that_is_gone_is_disabled(cloud, messaging, receiver, subscribe):
+def test_an_endpoint_that_is_gone_is_disabled_found_and_redriven(messaging, receiver, subscribe):
     subscription = subscribe()
-    event_id = accepted(cloud, subscription)
-    fanned_out(cloud, subscription, event_id)
-    receiver.behaves(Behaviour(410))
-    message = {"event_id": event_id, "subscription_id": subscription["subscription_id"]}
-    send(cloud, "deliveries", message)
+    until_known()
+    receiver.behaves(Behaviour(410), Behaviour())
+    event_id = publish(messaging, subscription["types"][0])
     one = f"{PATH}/{subscription['subscription_id']}"
+    consumer = f"subscription:{subscription['subscription_id']}"
     disabled = eventually(lambda: messaging.get(one).json()["disabled"])
     assert disabled["reason"] == "gone"
     (found,) = deliveries(messaging, subscription)
     assert (found["state"], found["error"], found["attempts"]) == ("dead", "status_410", 1)
+
+    letters = "/api/v1/streams/default-events/dead-letters"
+
+    def letter():
+        answer = messaging.get(letters, params={"consumer": consumer})
+        assert answer.status_code == 200, answer.text
+        return answer.json()["dead_letters"]
+
+    (dead,) = eventually(letter)
+    assert (dead["event_id"], dead["error"], dead["attempts"]) == (event_id, "status_410", 1)
+    life = messaging.get(f"/api/v1/events/{event_id}").json()
+    assert life["state"] == "dead"
+
     enabled = messaging.patch(one, json={"version": 2, "enabled": True}).json()
     assert (enabled["enabled"], enabled["disabled"]) == (True, None)
+    redrive = messaging.post(
+        "/api/v1/streams/default-events/redrive", json={"filter": {"consumer": consumer}}
+    )
+    assert redrive.status_code == 202, redrive.text
+    eventually(lambda: deliveries(messaging, subscription)[0]["state"] == "delivered")
+    assert receiver.ids == [event_id, event_id]
+    assert eventually(
+        lambda: messaging.get(f"/api/v1/events/{event_id}").json()["state"] == "delivered"
+    )
 
 
 def test_a_published_event_reaches_the_webhook(messaging, receiver, subscribe):

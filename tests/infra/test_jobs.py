@@ -183,8 +183,9 @@ def statement_of(templates, role, action):
 
 
 def test_the_dispatcher_reads_no_item_and_publishes_through_the_message_service(prod):
-    (statement,) = statement_of(prod, "-ai-dispatch", "execute-api:Invoke")
-    assert json.dumps(statement["Resource"]).endswith(':*/live/POST/api/v1/events/batch"]]}')
+    statements = statement_of(prod, "-ai-dispatch", "execute-api:Invoke")
+    routes = [json.dumps(s["Resource"]).split(":*/live/")[1].rstrip('"]}') for s in statements]
+    assert sorted(routes) == ["POST/api/v1/events/batch", "POST/api/v1/progress/batch"]
     (address,) = statement_of(prod, "-ai-dispatch", "ssm:GetParameter")
     assert "parameter/santaclaude/prod/messaging/api-url" in json.dumps(address["Resource"])
     for action in ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "events:PutEvents"):
