@@ -5,6 +5,7 @@ a message asks for it.
 """
 
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import boto3
@@ -32,11 +33,17 @@ KEYED = ("openai", "anthropic", "gemini")
 
 
 def free_ports(count: int) -> list[int]:
+    """Below those that the system gives out: what starts meanwhile takes none of them."""
+    found: list[int] = []
     with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(count)]
-        for listener in sockets:
-            listener.bind(("127.0.0.1", 0))
-        return [listener.getsockname()[1] for listener in sockets]
+        for port in random.sample(range(20_000, 32_000), 1_000):
+            listener = held.enter_context(socket.socket())
+            with suppress(OSError):
+                listener.bind(("127.0.0.1", port))
+                found.append(port)
+            if len(found) == count:
+                return found
+    raise OSError("too many ports are taken")
 
 
 class LocalCloud:
