@@ -6,6 +6,7 @@ from infra import security, settings
 from infra.stacks.ai import AiStack
 from infra.stacks.audit import AuditStack
 from infra.stacks.foundation import FoundationStack
+from infra.stacks.messaging import MessagingStack
 
 app = cdk.App()
 try:
@@ -16,5 +17,6 @@ except settings.InvalidSettingError as error:
 FoundationStack(app, "foundation", settings=environment)
 AiStack(app, "ai", settings=environment)
 AuditStack(app, "audit", settings=environment)
+MessagingStack(app, "messaging", settings=environment)
 security.check(app)
 app.synth()

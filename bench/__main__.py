@@ -13,8 +13,11 @@ from bench import (
     cold_start,
     commands,
     gateway,
+    messaging_progress,
+    messaging_publish,
     openai_stream,
     packages,
+    webhooks,
 )
 
 PARTS = {
@@ -28,6 +31,9 @@ PARTS = {
     "audit_hot": audit_hot.measure,
     "audit_cold": audit_cold.measure,
     "audit_log": audit_log.measure,
+    "messaging_publish": messaging_publish.measure,
+    "messaging_progress": messaging_progress.measure,
+    "webhooks": webhooks.measure,
     "synth": commands.measure_synth,
     "unit": commands.measure_unit,
     "up": commands.measure_up,

@@ -77,7 +77,7 @@ AI = Service(
         "HIGH_QUEUE_URL": "http://bench/high",
         "NORMAL_QUEUE_URL": "http://bench/normal",
         "MAX_RECEIVES": "5",
-        "EVENT_BUS": "bench",
+        "MESSAGING_URL_PARAMETER": "/bench/messaging/api-url",
         "MODEL_FIRST_BYTE_TIMEOUT_SECONDS": "60",
         "MODEL_IDLE_TIMEOUT_SECONDS": "60",
     },
@@ -123,7 +123,50 @@ AUDIT = Service(
         "WRAPPING_KEY_ID": "bench",
     },
 )
-SERVICES = (AI, AUDIT)
+MESSAGING = Service(
+    name="messaging",
+    locks=("functions/messaging/requirements.txt",),
+    entrypoints=(
+        "audit",
+        "control",
+        "deliver",
+        "due",
+        "publish",
+        "push",
+        "relay",
+        "socket",
+        "sweep",
+        "tasks",
+    ),
+    environment={
+        **_EVERY_FUNCTION,
+        "POWERTOOLS_SERVICE_NAME": "message-queue-service",
+        "TABLE_NAME": "bench",
+        "AUDIT_URL_PARAMETER": "/bench/audit/api-url",
+        "CLAIM_LEASE_SECONDS": "120",
+        "CONNECTIONS_URL": "https://bench.execute-api.eu-west-1.amazonaws.com/live",
+        "DELIVERIES_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/000000000000/bench-deliveries",
+        "EVENT_RETENTION_DAYS": "30",
+        "EVENT_ARCHIVE_ARN": "arn:aws:events:eu-west-1:000000000000:archive/bench",
+        "EVENT_BUS": "bench",
+        "EVENT_BUS_ARN": "arn:aws:events:eu-west-1:000000000000:event-bus/bench",
+        "IDEMPOTENCY_WINDOW_SECONDS": "86400",
+        "ORDERED_DELIVERIES_QUEUE_URL": (
+            "https://sqs.eu-west-1.amazonaws.com/000000000000/bench-deliveries.fifo"
+        ),
+        "PUSH_FUNCTION": "bench",
+        "STREAM_QUEUE_PREFIX": "bench-",
+        "STREAM_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/000000000000/bench-events",
+        "SWEEP_AFTER_SECONDS": "60",
+        "SWEEP_EVENTS_PER_SECOND": "200",
+        "TASKS_QUEUE_URL": "https://sqs.eu-west-1.amazonaws.com/000000000000/bench-tasks",
+        "WEBHOOKS_ON_LOOPBACK": "false",
+        "WEBHOOK_FAILING_DEAD": "5",
+        "WEBHOOK_FAILING_HOURS": "24",
+        "WEBSOCKET_URL": "wss://bench.execute-api.eu-west-1.amazonaws.com/live",
+    },
+)
+SERVICES = (AI, AUDIT, MESSAGING)
 
 
 def zipped_size(folder: Path) -> int:

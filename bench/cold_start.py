@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.bundles import AI, AUDIT, Service
+from bench.bundles import AI, AUDIT, MESSAGING, Service
 from bench.figure import Figure
 from infra.bundles import NATIVE
 
@@ -46,6 +46,10 @@ def measure() -> Iterator[Figure]:
         started = _Started(AUDIT, Path(folder))
         for entrypoint in ("ingest", "query", "control"):
             yield from _figures(f"audit-{entrypoint}", started.handler(entrypoint), cpu=1.0)
+    with tempfile.TemporaryDirectory() as folder:
+        started = _Started(MESSAGING, Path(folder))
+        for entrypoint in ("publish", "control"):
+            yield from _figures(f"messaging-{entrypoint}", started.handler(entrypoint), cpu=1.0)
 
 
 def _figures(

@@ -20,5 +20,5 @@ def measure() -> Iterator[Figure]:
                 title = f"zipped {name} of {service.name}" if name == "code" else f"zipped {name}"
                 if title not in seen:
                     seen.add(title)
-                    limit = 1.0 if name == "code" else None
+                    limit = 1.5 if name == "code" else None
                     yield Figure(title, zipped_size(path) / _MEGABYTE, "MB", limit)

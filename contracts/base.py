@@ -63,6 +63,9 @@ WireInt = Annotated[int, BeforeValidator(_refuse_bool)]
 WireId = Annotated[int, Field(ge=1, le=MAX_ID), BeforeValidator(_refuse_bool)]
 """An integer id in a request: 1 to `MAX_ID`."""
 
+WireCount = Annotated[int, Field(ge=0, le=MAX_ID), BeforeValidator(_refuse_bool)]
+"""A number of things, or a place among them: 0 to `MAX_ID`."""
+
 UtcDatetime = Annotated[datetime, AfterValidator(_as_utc)]
 """A point in time; RFC 3339 with `Z` on the wire, an aware UTC datetime in Python."""
 

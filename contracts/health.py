@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
@@ -29,3 +30,12 @@ class Readiness(WireModel):
             examples=[{"dynamodb": "ok"}],
         ),
     ]
+
+    @classmethod
+    def told(cls, service: str, answers: Mapping[str, bool]) -> Self:
+        """From whether each dependency answered."""
+        return cls(
+            status="ready" if all(answers.values()) else "not ready",
+            service=service,
+            checks={name: "ok" if fine else "failed" for name, fine in answers.items()},
+        )

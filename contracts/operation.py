@@ -71,7 +71,11 @@ class Operation:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contract:
-    """One version of one service's HTTP contract."""
+    """One version of one service's HTTP contract.
+
+    `messages` are what else passes between the service and others, such as over a WebSocket: each
+    has a JSON Schema beside those of the bodies.
+    """
 
     service: str
     version: str
@@ -79,3 +83,4 @@ class Contract:
     description: str
     local_url: str
     operations: tuple[Operation, ...]
+    messages: tuple[type[BaseModel], ...] = ()

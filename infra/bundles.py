@@ -27,6 +27,7 @@ _CONTAINER_TASK_ROOT = "/var/task"
 # botocore ships a model of every AWS service (25 MB): a bundle keeps those that the services call.
 _BOTOCORE_MODELS = frozenset(
     {
+        "apigatewaymanagementapi",
         "athena",
         "bedrock-runtime",
         "cloudwatch",

@@ -16,6 +16,7 @@ class Route:
 
     method: str
     path: str
+    tag: str
     streamed: bool
     signed: bool
     has_body: bool
@@ -46,6 +47,7 @@ def _routes(paths: Mapping[str, Mapping[str, Any]]) -> Iterator[Route]:
                 yield Route(
                     method=method.upper(),
                     path=path,
+                    tag=operation["tags"][0],
                     streamed=operation["x-delivery"] == "streamed",
                     signed=bool(operation["security"]),
                     has_body="requestBody" in operation,

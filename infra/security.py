@@ -42,11 +42,19 @@ class Reason(Enum):
         ),
         "What this function leaves stays in the outbox for its next sweep; an alarm watches it.",
     )
-    AUDIT_API = (
+    EVENTS_API = (
         (
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/events/batch]",
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/deliveries]",
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:*/live/POST/api/v1/progress/batch]",
         ),
-        "The audit sink's API is found at run time; its own policy says who may call it.",
+        "Another service's API is found at run time; its own policy says who may call it.",
+    )
+    REPLAYS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:events:<AWS::Region>:<AWS::AccountId>:replay/replay-*]",
+        ),
+        "Replays have ids of their own; EventBridge knows them by their names alone.",
     )
     NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),
@@ -75,6 +83,20 @@ class Reason(Enum):
             "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<{api}>/*/*/*]",
         ),
         "The local operator may call every route of the service's API.",
+    )
+    RESUMED = (
+        ("Serverless-LambdaDLQ", "Serverless-LambdaAsyncFailureDestination"),
+        "A push that fails for good is resumed by its clients from the topic's log.",
+    )
+    CONNECTIONS = (
+        (
+            "AwsSolutions-IAM5[Resource::arn:<AWS::Partition>:execute-api:<AWS::Region>:<AWS::AccountId>:<{api}>/live/POST/@connections/*]",
+        ),
+        "Connections of one WebSocket API: which ones there are is known at run time.",
+    )
+    TICKET = (
+        ("AwsSolutions-APIG4",),
+        "Opening a connection takes a single-use ticket, which the function checks.",
     )
     API_GATEWAY_LOGS = (
         (

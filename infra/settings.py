@@ -63,6 +63,26 @@ class DeploySettings:
     high_jobs_at_once: int = 20
     normal_jobs_at_once: int = 10
 
+    # How long an event of the message service, and what happened to it, can be read.
+    event_retention_days: int = 30
+    # When the sweep sends an accepted event that the bus does not have, longer than a call may
+    # take, and how many a second at most.
+    event_sweep_after_seconds: int = 60
+    event_sweep_rate: int = 200
+
+    # How many calls of a consumer's function work on one of its queues at a time; None leaves it to
+    # Lambda.
+    consumers_at_once: int | None = None
+
+    # Webhooks go to public addresses by https alone, unless loopback and http are admitted.
+    webhooks_on_loopback: bool = False
+    # A subscription is disabled when for so many hours no attempt succeeded, and so many of its
+    # events were given up.
+    webhook_failing_hours: int = 24
+    webhook_failing_dead: int = 5
+    # How many workers post to webhooks at the same time, 2 at least, for each of two queues.
+    webhook_workers_at_once: int = 20
+
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90
     audit_retention_days: int = 365
@@ -97,8 +117,13 @@ class DeploySettings:
     # What policies may tell requests by: s3:if-none-match, cloudwatch:namespace, events:source, the
     # workgroup of a running Athena query. MiniStack knows none of these.
     request_details: bool = True
+    # Templates have an archive of the bus. MiniStack makes one by its API alone, which the local
+    # cloud does, and asks for rights on replays without naming one.
+    event_archive: bool = True
     # Where functions find the APIs of other services instead of at AWS's addresses.
     endpoint: str | None = None
+    # Where clients find the WebSocket instead of at AWS's address: at the front door.
+    websocket_url: str | None = None
 
     @property
     def prefix(self) -> str:
@@ -139,6 +164,10 @@ _ENVIRONMENTS: dict[str, DeploySettings] = {
         high_jobs_at_once=3,
         normal_jobs_at_once=2,
         audit_archive_interval_seconds=0,
+        consumers_at_once=2,
+        event_archive=False,
+        webhooks_on_loopback=True,
+        webhook_workers_at_once=2,
         # MiniStack asks for actions of these names, which AWS does not have.
         model_actions=("bedrock:ConverseStream",),
         batch_send_action="sqs:SendMessageBatch",
@@ -207,10 +236,10 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
     [-c additional_models=...] [-c openai_url=...] [-c anthropic_url=...] [-c gemini_url=...]
     [-c openai_compatible_url=...] [-c routing=JSON] [-c snap_start=true]
-    [-c endpoint=http://127.0.0.1:4566]`.
+    [-c endpoint=http://127.0.0.1:4566] [-c websocket_url=ws://127.0.0.1:8004/ws]`.
 
     Raises InvalidSettingError for an environment that does not exist, for a policy or a flag that
-    is none, and for an endpoint outside the local one.
+    is none, and for an endpoint or a WebSocket's address outside the local one.
     """
     environment = context("env") or "dev"
     if environment not in _ENVIRONMENTS:
@@ -220,9 +249,12 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
     urls: dict[str, Any] = {
         name: url for name in _URLS if (url := _url(name, environment, context(name)))
     }
-    endpoint = context("endpoint") or None
-    if endpoint and environment != "local":
-        raise InvalidSettingError(f"-c endpoint={endpoint}: env={environment} is on AWS")
+    addresses: dict[str, Any] = {
+        name: context(name) or None for name in ("endpoint", "websocket_url")
+    }
+    for name, address in addresses.items():
+        if address and environment != "local":
+            raise InvalidSettingError(f"-c {name}={address}: env={environment} is on AWS")
     operators = settings.operator_role_names + _names(context("operators") or "")
     return replace(
         settings,
@@ -231,6 +263,6 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
         additional_models=_names(context("additional_models") or ""),
         routing=_routing(context("routing")) or settings.routing,
         snap_start=_flag("snap_start", context("snap_start")),
-        endpoint=endpoint,
+        **addresses,
         **urls,
     )

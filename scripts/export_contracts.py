@@ -16,15 +16,20 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from contracts.ai.events import EVENTS  # noqa: E402
 from contracts.ai.operations import AI_V1  # noqa: E402
 from contracts.audit.operations import AUDIT_V1  # noqa: E402
-from scripts.contract_tools.compatibility import breaking_changes  # noqa: E402
-from scripts.contract_tools.openapi import as_text, event_schema, json_schemas, openapi  # noqa: E402
+from contracts.messaging.operations import MESSAGING_V1  # noqa: E402
+from contracts.messaging.registry import EVENT_TYPES  # noqa: E402
+from scripts.contract_tools.asyncapi import asyncapi  # noqa: E402
+from scripts.contract_tools.compatibility import (  # noqa: E402
+    breaking_changes,
+    breaking_event_changes,
+)
+from scripts.contract_tools.openapi import as_text, json_schemas, openapi  # noqa: E402
 
-CONTRACTS = (AI_V1, AUDIT_V1)
+CONTRACTS = (AI_V1, AUDIT_V1, MESSAGING_V1)
 # Everything in these belongs to this script: a file that it would not write is stale.
-GENERATED = ("openapi", "schemas", "events")
+GENERATED = ("openapi", "schemas", "events", "asyncapi")
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -50,10 +55,11 @@ def documents() -> dict[str, str]:
         files[f"openapi/{contract.service}.{contract.version}.json"] = as_text(openapi(contract))
         for name, schema in json_schemas(contract).items():
             files[f"schemas/{contract.service}/{contract.version}/{name}.json"] = as_text(schema)
-    for event in EVENTS:
-        folder = f"events/{event.event_type}"
-        files[f"{folder}/v1.schema.json"] = as_text(event_schema(event.model))
+    for event in EVENT_TYPES.values():
+        folder = f"events/{event.name}"
+        files[f"{folder}/v1.schema.json"] = as_text(event.schema())
         files[f"{folder}/v1.example.json"] = as_text(event.example)
+    files["asyncapi/messaging.v1.json"] = as_text(asyncapi(EVENT_TYPES))
     return files
 
 
@@ -106,7 +112,33 @@ def release(directory: Path) -> bool:
         if not breaking:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(as_text(document), encoding="utf-8")
-    return not breaking
+    return release_events(directory) and not breaking
+
+
+def release_events(directory: Path) -> bool:
+    """The same for events. What is released of one are its schema and every example so far."""
+    reasons = []
+    released = directory / "released" / "events"
+    for path in sorted(released.glob("*/v1.schema.json")):
+        name = path.parent.name
+        known = EVENT_TYPES.get(name)
+        before = json.loads(path.read_text("utf-8"))
+        changes = breaking_event_changes(before, known.schema()) if known else ["lost"]
+        reasons += [f"{name} {change}" for change in changes]
+    for reason in reasons:
+        print(f"breaking: {reason}")
+    if reasons:
+        return False
+    for event in EVENT_TYPES.values():
+        folder = released / event.name
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "v1.schema.json").write_text(as_text(event.schema()), encoding="utf-8")
+        examples = {path.read_text("utf-8") for path in folder.glob("v1.example*.json")}
+        text = as_text(event.example)
+        if text not in examples:
+            path = folder / f"v1.example-{len(examples) + 1}.json"
+            path.write_text(text, encoding="utf-8")
+    return True
 
 
 if __name__ == "__main__":

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from contracts.ai import examples
-from contracts.base import UtcDatetime, WireInt, WireModel
+from contracts.base import UtcDatetime, WireInt
+from contracts.event import EventPayload, EventType
 
 SOURCE = "santaclaude.ai"
 """The `source` of the service's events; their `detail-type` is the event type."""
 
 
-class _JobEvent(WireModel):
+class _JobEvent(EventPayload):
     """What both have. Delivery is at least once: a repetition has the same `event_id`."""
-
-    event_type: ClassVar[str]
 
     event_id: Annotated[
         str | None, Field(description="Of this state of this job: repeated with a repetition.")
@@ -31,7 +29,7 @@ class _JobEvent(WireModel):
 class AIJobQueued(_JobEvent):
     """A job was accepted."""
 
-    event_type: ClassVar[str] = "ai.job.queued"
+    EVENT_TYPE: ClassVar[str] = "ai.job.queued"
 
     project_id: WireInt
     user_id: WireInt
@@ -42,7 +40,7 @@ class AIJobQueued(_JobEvent):
 class AIJobUpdated(_JobEvent):
     """A job's status changed."""
 
-    event_type: ClassVar[str] = "ai.job.updated"
+    EVENT_TYPE: ClassVar[str] = "ai.job.updated"
 
     project_id: WireInt | None = None
     user_id: WireInt | None = None
@@ -56,20 +54,7 @@ class AIJobUpdated(_JobEvent):
     updated_at: UtcDatetime
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
-    """One type of event."""
-
-    model: type[AIJobQueued | AIJobUpdated]
-    example: dict[str, Any]
-
-    @property
-    def event_type(self) -> str:
-        """Its name, which is its `detail-type` on the bus."""
-        return self.model.event_type
-
-
 EVENTS = (
-    Event(AIJobQueued, examples.AI_JOB_QUEUED),
-    Event(AIJobUpdated, examples.AI_JOB_UPDATED),
+    EventType(AIJobQueued, examples.AI_JOB_QUEUED),
+    EventType(AIJobUpdated, examples.AI_JOB_UPDATED),
 )

@@ -37,7 +37,7 @@ from functions.ai.domain.circuits import Circuits
 from functions.ai.domain.dependencies import Api, Dispatch, Stream, Worker
 from functions.ai.domain.export import UserExport
 from functions.ai.domain.image_keeper import ImageKeeper
-from functions.ai.domain.job_ports import Deliveries, JobQueues
+from functions.ai.domain.job_ports import Deliveries, JobProgress, JobQueues
 from functions.ai.domain.job_worker import JobWorker
 from functions.ai.domain.jobs import JobService
 from functions.ai.domain.lifetime import Lifetime
@@ -98,6 +98,13 @@ FIRST_IDS_ABOVE = 1_000_000
 
 EVENT_RETENTION_SECONDS = 24 * 3600
 """How long a turn's events can be followed from any place."""
+
+WORKER_PROGRESS_SECONDS = 2.0
+"""How long telling of a job may take beside the work on it."""
+
+DISPATCH_PROGRESS_SECONDS = 1.0
+"""How long telling of new jobs may hold up the ones behind them."""
+
 PRODUCER = "ai"
 """First part of the producers' names in this service's audit records."""
 
@@ -147,26 +154,28 @@ def worker_from_environment() -> Worker:
     settings = WorkerSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
     storage = dynamodb_storage(settings)
-    return build_worker(settings, storage, _providers(settings), sqs_jobs(settings))
+    progress = _progress(settings, WORKER_PROGRESS_SECONDS)
+    return build_worker(settings, storage, _providers(settings), sqs_jobs(settings), progress)
 
 
 def dispatch_from_environment() -> Dispatch:
     """The dependencies of the function that brings jobs to their queues. Raises `SettingsError`."""
-    # With the contract of its events: the other functions do without.
-    from functions.ai.adapters.eventbridge import EventBridgeJobEvents  # noqa: PLC0415
+    # With an HTTP client and the contracts of events: the other functions do without.
     from functions.ai.adapters.job_changes import changes_from  # noqa: PLC0415
+    from functions.ai.adapters.message_service import MessageServiceJobEvents  # noqa: PLC0415
     from functions.ai.domain.job_dispatcher import JobDispatcher  # noqa: PLC0415
 
     settings = DispatchSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
-    events = EventBridgeJobEvents(settings.event_bus)
-    return Dispatch(changes_from, JobDispatcher(sqs_jobs(settings), events))
+    events = MessageServiceJobEvents(Parameter(settings.messaging_url_parameter))
+    progress = _progress(settings, DISPATCH_PROGRESS_SECONDS)
+    return Dispatch(changes_from, JobDispatcher(sqs_jobs(settings), events, progress))
 
 
 def audit_from_environment() -> AuditSender:
     """The dependencies of the function that sends audit records. Raises `SettingsError`."""
     # With an HTTP client and another service's contract: the other functions do without both.
-    from functions.ai.adapters.audit_sink import AuditSink  # noqa: PLC0415
+    from contracts.audit.sink import AuditSink  # noqa: PLC0415
 
     settings = AuditSettings.from_environment()
     configure_logging(settings.powertools_service_name, settings.powertools_log_level)
@@ -262,9 +271,10 @@ def build_worker(
     storage: Storage,
     providers: Mapping[str, ModelProvider],
     deliveries: Deliveries,
+    progress: JobProgress,
     clock: Clock = utc_now,
 ) -> Worker:
-    """The worker's dependencies over any storage, providers (by name) and queues."""
+    """The worker's dependencies over any storage, providers (by name), queues and watchers."""
     parts = _Parts.of(settings, storage, providers, clock)
     asking = _Asking.of(parts, storage, providers, clock)
     summariser = Summariser(
@@ -284,6 +294,7 @@ def build_worker(
             asking.runner,
             summariser,
             deliveries,
+            progress,
             clock,
             settings.max_receives,
         )
@@ -338,6 +349,14 @@ def _providers(settings: StreamSettings) -> Mapping[str, ModelProvider]:
         Patience(settings.model_first_byte_timeout_seconds, settings.model_idle_timeout_seconds),
         preload=settings.preload_sdks,
     )
+
+
+def _progress(settings: WorkerSettings | DispatchSettings, seconds: float) -> JobProgress:
+    """The message service, called for so long."""
+    # With an HTTP client and another service's contract: the other functions do without both.
+    from functions.ai.adapters.progress import MessageServiceProgress  # noqa: PLC0415
+
+    return MessageServiceProgress(Parameter(settings.messaging_url_parameter), seconds)
 
 
 def sqs_jobs(settings: QueueSettings) -> SqsJobs:

@@ -92,12 +92,15 @@ class WorkerSettings(StreamSettings, QueueSettings):
 
     # How often the queues give a message out: after its last time it is a dead letter.
     max_receives: int = Field(ge=2)
+    # The SSM parameter that holds the address of the message service's API.
+    messaging_url_parameter: str = Field(min_length=1)
 
 
 class DispatchSettings(QueueSettings):
-    """Of the function that brings jobs to their queues, and events to the bus."""
+    """Of the function that brings jobs to their queues, and their events to the message service."""
 
-    event_bus: str = Field(min_length=1)
+    # The SSM parameter that holds the address of the message service's API.
+    messaging_url_parameter: str = Field(min_length=1)
 
 
 class UpkeepSettings(StorageSettings, QueueSettings):

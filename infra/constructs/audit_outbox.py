@@ -2,16 +2,14 @@
 
 from collections.abc import Mapping
 
-from aws_cdk import Aws, Duration, Stack
-from aws_cdk import aws_iam as iam
+from aws_cdk import Duration, Stack
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.constructs.alarms import Alarm, Alarms
-from infra.constructs.permissions import items, metrics
+from infra.constructs.permissions import call_api, items, metrics, read_parameter
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.schedule import Schedule
-from infra.constructs.service_api import STAGE
 from infra.constructs.service_table import ServiceTable
 from infra.constructs.stream_consumer import readable_stream
 from infra.security import Reason, acknowledge
@@ -42,7 +40,7 @@ class AuditOutbox(Construct):
         settings: DeploySettings,
     ) -> None:
         super().__init__(scope, construct_id)
-        parameter = settings.parameter("audit", "api-url")
+        address = settings.parameter("audit", "api-url")
         namespace = f"Santaclaude/{settings.environment}/{service}"
         self.function = PythonFunction(
             self,
@@ -50,7 +48,7 @@ class AuditOutbox(Construct):
             name=f"{settings.prefix}-{service}-audit",
             handler=f"functions.{service}.entrypoints.audit.handler",
             defaults=defaults,
-            environment={**environment, "AUDIT_URL_PARAMETER": parameter},
+            environment={**environment, "AUDIT_URL_PARAMETER": address},
             memory_mb=512,
             # A sweep begins its last call after 45 s, and a call takes 30 s at most.
             timeout=Duration.seconds(90),
@@ -61,19 +59,13 @@ class AuditOutbox(Construct):
                     ("Query", "UpdateItem", "DeleteItem", "BatchWriteItem"),
                     partitions=[f"{_OUTBOX}{service}:*"],
                 ),
-                iam.PolicyStatement(
-                    sid="Address", actions=["ssm:GetParameter"], resources=[_parameter(parameter)]
-                ),
-                iam.PolicyStatement(
-                    sid="AuditSink",
-                    actions=["execute-api:Invoke"],
-                    resources=[_api("POST/api/v1/events/batch")],
-                ),
+                read_parameter("Address", address),
+                call_api("AuditSink", "POST/api/v1/events/batch"),
                 metrics(namespace, bound=settings.request_details),
             ],
             failures=Reason.SWEPT,
         )
-        acknowledge(self.function.role, Reason.AUDIT_API)
+        acknowledge(self.function.role, Reason.EVENTS_API)
         mapping = lambda_.EventSourceMapping(
             self,
             "Stream",
@@ -122,13 +114,3 @@ def _written() -> dict[str, object]:
         "eventName": ["INSERT"],
         "dynamodb": {"Keys": {"pk": {"S": [{"prefix": _OUTBOX}]}}},
     }
-
-
-def _parameter(name: str) -> str:
-    return f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{name}"
-
-
-def _api(route: str) -> str:
-    """A route of whichever API of this account: which one is in the parameter."""
-    apis = f"arn:{Aws.PARTITION}:execute-api:{Aws.REGION}:{Aws.ACCOUNT_ID}:*"
-    return f"{apis}/{STAGE}/{route}"

@@ -2,22 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 
-from aws_cdk import Aws, Duration
+from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from infra.constructs.alarms import Alarm, Alarms
-from infra.constructs.permissions import send
+from infra.constructs.permissions import call_api, read_parameter, send
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_table import ServiceTable
 from infra.constructs.stream_consumer import StreamConsumer
 from infra.constructs.work_queue import FailureQueue, WorkQueue
-from infra.security import Reason
+from infra.security import Reason, acknowledge
 from infra.settings import DeploySettings
 
 _RECEIVES = 5
-# `contracts.ai.events` names it.
-_SOURCE = "santaclaude.ai"
 _TIMEOUT = Duration.minutes(15)
 # Of a message whose worker says nothing of it; the worker shortens it while it lives.
 _HIDDEN = Duration.minutes(16)
@@ -62,16 +60,27 @@ class Jobs(Construct):
             "HIGH_QUEUE_URL": high.queue.queue_url,
             "NORMAL_QUEUE_URL": normal.queue.queue_url,
         }
+        address = settings.parameter("messaging", "api-url")
+        told = {"MESSAGING_URL_PARAMETER": address}
+        telling = [
+            read_parameter("Address", address),
+            call_api("Progress", "POST/api/v1/progress/batch"),
+        ]
         self.worker = PythonFunction(
             self,
             "Worker",
             name=f"{prefix}-worker",
             handler="functions.ai.entrypoints.worker.handler",
             defaults=defaults,
-            environment={**worker_environment, **urls, "MAX_RECEIVES": str(_RECEIVES)},
+            environment={
+                **worker_environment,
+                **urls,
+                **told,
+                "MAX_RECEIVES": str(_RECEIVES),
+            },
             memory_mb=884,
             timeout=_TIMEOUT,
-            permissions=worker_permissions,
+            permissions=[*worker_permissions, *telling],
             failures=Reason.QUEUED,
         )
         high.feed(self.worker, batch_size=1, concurrency=settings.high_jobs_at_once)
@@ -82,12 +91,18 @@ class Jobs(Construct):
             name=f"{prefix}-dispatch",
             handler="functions.ai.entrypoints.dispatch.handler",
             defaults=defaults,
-            environment={**base_environment, **urls, "EVENT_BUS": settings.event_bus},
+            environment={**base_environment, **urls, **told},
             memory_mb=512,
             timeout=Duration.seconds(60),
-            permissions=[*self.sending(settings), _events(settings)],
+            permissions=[
+                *self.sending(settings),
+                *telling,
+                call_api("Events", "POST/api/v1/events/batch"),
+            ],
             failures=Reason.STREAMED_FROM_TABLE,
         )
+        for function in (self.worker, dispatch):
+            acknowledge(function.role, Reason.EVENTS_API)
         changes = StreamConsumer(
             self,
             "Changes",
@@ -157,18 +172,6 @@ def _pattern(name: str, **images: object) -> dict[str, object]:
 
 def _job(statuses: set[str]) -> dict[str, object]:
     return {"priority": {"S": ["high", "normal"]}, "status": {"S": sorted(statuses)}}
-
-
-def _events(settings: DeploySettings) -> iam.PolicyStatement:
-    bus = f"event-bus/{settings.event_bus}"
-    return iam.PolicyStatement(
-        sid="Events",
-        actions=["events:PutEvents"],
-        resources=[f"arn:{Aws.PARTITION}:events:{Aws.REGION}:{Aws.ACCOUNT_ID}:{bus}"],
-        conditions={"StringEquals": {"events:source": _SOURCE}}
-        if settings.request_details
-        else None,
-    )
 
 
 def _left(name: str, queue: FailureQueue) -> Alarm:

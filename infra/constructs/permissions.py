@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from typing import cast
 
-from aws_cdk import CfnElement, Stack
+from aws_cdk import Aws, CfnElement, Stack
 from aws_cdk import aws_dynamodb as dynamodb
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 
+from infra.constructs.service_api import STAGE
 from infra.constructs.service_table import ServiceTable
 from infra.security import Reason, acknowledge
+from infra.settings import DeploySettings
 
 
 def items(
@@ -73,6 +75,25 @@ def invoke(sid: str, function: lambda_.IFunction) -> iam.PolicyStatement:
     )
 
 
+def read_parameter(sid: str, name: str) -> iam.PolicyStatement:
+    """Reading a parameter, by its whole name."""
+    return iam.PolicyStatement(
+        sid=sid,
+        actions=["ssm:GetParameter"],
+        resources=[f"arn:{Aws.PARTITION}:ssm:{Aws.REGION}:{Aws.ACCOUNT_ID}:parameter{name}"],
+    )
+
+
+def call_api(sid: str, route: str) -> iam.PolicyStatement:
+    """Calling a route (`POST/api/v1/...`) of whichever API of this account: which one it is, is in
+    a parameter, and that one's own policy says who may call it.
+    """
+    apis = f"arn:{Aws.PARTITION}:execute-api:{Aws.REGION}:{Aws.ACCOUNT_ID}:*"
+    return iam.PolicyStatement(
+        sid=sid, actions=["execute-api:Invoke"], resources=[f"{apis}/{STAGE}/{route}"]
+    )
+
+
 def metrics(namespace: str, *, bound: bool) -> iam.PolicyStatement:
     """Putting metrics. The action takes no resource; `bound`, it takes this namespace alone."""
     return iam.PolicyStatement(
@@ -80,6 +101,19 @@ def metrics(namespace: str, *, bound: bool) -> iam.PolicyStatement:
         actions=["cloudwatch:PutMetricData"],
         resources=["*"],
         conditions={"StringEquals": {"cloudwatch:namespace": namespace}} if bound else None,
+    )
+
+
+def put_events(sid: str, settings: DeploySettings) -> iam.PolicyStatement:
+    """Putting events of our services on the environment's bus."""
+    bus = f"event-bus/{settings.event_bus}"
+    return iam.PolicyStatement(
+        sid=sid,
+        actions=["events:PutEvents"],
+        resources=[f"arn:{Aws.PARTITION}:events:{Aws.REGION}:{Aws.ACCOUNT_ID}:{bus}"],
+        conditions={"StringLike": {"events:source": "santaclaude.*"}}
+        if settings.request_details
+        else None,
     )
 
 

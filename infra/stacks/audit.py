@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 from aws_cdk import Duration
 from aws_cdk import aws_events as events
@@ -11,6 +12,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_s3 as s3
 from constructs import Construct
 
+from contracts.messaging.envelope import SOURCE_PREFIX, TARGET
 from infra import bundles, bundling, routes
 from infra.constructs.alarms import Alarms
 from infra.constructs.archive import ArchiveStream, DayTable, Workgroup, default_database
@@ -606,17 +608,26 @@ class AuditStack(EnvironmentStack):
 
     def _bus_events(self) -> None:
         bus = events.EventBus.from_event_bus_name(self, "Bus", self._settings.event_bus)
-        events.Rule(
+        rule = events.Rule(
             self,
             "BusRule",
             rule_name=f"{self._prefix}-events",
             event_bus=bus,
-            event_pattern=events.EventPattern(detail_type=list(_BUS_EVENTS)),
+            # An event that is sent again to one consumer is on record, or not meant to be.
+            event_pattern=events.EventPattern(
+                source=events.Match.prefix(SOURCE_PREFIX),
+                detail_type=list(_BUS_EVENTS),
+                detail={TARGET: events.Match.does_not_exist()},
+            ),
             targets=[
                 targets.SqsQueue(
                     self._intake.queue, dead_letter_queue=self._intake.dead_letters.queue
                 )
             ],
+        )
+        # Nor are events that come out of an archive again; the construct does not know the field.
+        cast("events.CfnRule", rule.node.default_child).add_property_override(
+            "EventPattern.replay-name", [{"exists": False}]
         )
 
     def _api(self) -> None:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from localcloud import environment, object_lock, process
+from localcloud import environment, event_archive, object_lock, process
 from localcloud.aws import Aws
 from localcloud.errors import LocalCloudError
 from localcloud.progress import Progress
-from localcloud.settings import ACCOUNT, REGION, ROOT, LocalSettings
+from localcloud.settings import ACCOUNT, REGION, ROOT, WEBSOCKET_PATH, LocalSettings
 from localcloud.state import StateDirectory
 
 # Kept in the cloud itself: a cloud that lost its state has lost this too, and is deployed anew.
@@ -40,7 +40,11 @@ class Deployment:
 
     def context(self) -> dict[str, str]:
         """The CDK context of the local environment."""
-        context = {"env": "local", "endpoint": self._settings.endpoint}
+        context = {
+            "env": "local",
+            "endpoint": self._settings.endpoint,
+            "websocket_url": f"ws://127.0.0.1:{self._settings.messaging_port}{WEBSOCKET_PATH}",
+        }
         models = [self._settings.additional_models]
         if self._settings.model:
             context["default_model"] = self._settings.model
@@ -72,6 +76,9 @@ class Deployment:
         locked = object_lock.complete(self._aws)
         if locked:
             self._progress.step(f"Locking objects in {', '.join(locked)}")
+        archived = event_archive.complete(self._aws)
+        if archived:
+            self._progress.step(f"Archiving events in {', '.join(archived)}")
         self._aws.parameters.put_parameter(
             Name=_FINGERPRINT, Value=wanted, Type="String", Overwrite=True
         )

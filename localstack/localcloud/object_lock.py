@@ -3,19 +3,17 @@
 Read from the deployed templates, so that it holds for whichever bucket asks for it.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from botocore.exceptions import ClientError
 
 from localcloud.aws import Aws
+from localcloud.templates import deployed
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-# The app's; the CDK's own is YAML.
-_STACKS = "santaclaude-"
 _BUCKET = "AWS::S3::Bucket"
 _NOT_LOCKED = "ObjectLockConfigurationNotFoundError"
 
@@ -36,20 +34,13 @@ def complete(aws: Aws) -> list[str]:
 
 def _asked_for(aws: Aws) -> Iterator[tuple[str, Any]]:
     """Buckets by name, with the configuration as S3's API takes it."""
-    cloudformation = aws.cloudformation
-    for page in cloudformation.get_paginator("describe_stacks").paginate():
-        for stack in page["Stacks"]:
-            name = stack["StackName"]
-            if not name.startswith(_STACKS):
-                continue
-            body: Any = cloudformation.get_template(StackName=name)["TemplateBody"]
-            template = json.loads(body) if isinstance(body, str) else body
-            for logical_id, configuration in _configurations(template):
-                resource = cloudformation.describe_stack_resource(
-                    StackName=name, LogicalResourceId=logical_id
-                )
-                bucket = resource["StackResourceDetail"].get("PhysicalResourceId", "")
-                yield bucket, configuration
+    for name, template in deployed(aws):
+        for logical_id, configuration in _configurations(template):
+            resource = aws.cloudformation.describe_stack_resource(
+                StackName=name, LogicalResourceId=logical_id
+            )
+            bucket = resource["StackResourceDetail"].get("PhysicalResourceId", "")
+            yield bucket, configuration
 
 
 def _configurations(template: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:

@@ -13,6 +13,8 @@ ROOT = Path(__file__).resolve().parents[2]
 REGION = "us-east-1"
 ACCOUNT = "000000000000"
 STAGE = "live"
+# Of the front door, where it passes WebSockets on.
+WEBSOCKET_PATH = "/ws"
 OPERATOR_ROLE = "local-operator"
 # MiniStack's root credentials; they open nothing beyond this machine.
 ROOT_KEY = "test"

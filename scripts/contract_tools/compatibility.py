@@ -15,6 +15,9 @@ from typing import Any, Literal
 Document = Mapping[str, Any]
 Direction = Literal["request", "answer"]
 
+# Of an event: the service reads what publishers send, consumers read what the service sends.
+_READERS: tuple[tuple[str, Direction], ...] = (("publishers", "request"), ("consumers", "answer"))
+_OF_DOCUMENT = frozenset({"$schema", "$defs"})
 _METHODS = ("get", "put", "post", "delete", "patch", "head", "options", "trace")
 _LOWER_BOUNDS = ("minimum", "exclusiveMinimum", "minLength", "minItems", "minProperties")
 _UPPER_BOUNDS = ("maximum", "exclusiveMaximum", "maxLength", "maxItems", "maxProperties")
@@ -29,6 +32,23 @@ def breaking_changes(released: Document, current: Document) -> list[str]:
     """What `current` takes from callers of `released` (OpenAPI 3.1 documents), one line each."""
     # A schema that many operations share is named by itself, and once.
     return list(dict.fromkeys(_Comparison(released, current).run()))
+
+
+def breaking_event_changes(released: Document, current: Document) -> list[str]:
+    """What breaks whoever publishes or consumes an event by its released JSON Schema, line by line.
+
+    Publishers send what the released schema allows: the current one must accept it. Consumers read
+    what it promises: the current one must keep to it.
+    """
+    comparison = _Comparison(released, current)
+    whole = ({k: v for k, v in one.items() if k not in _OF_DOCUMENT} for one in (released, current))
+    old, new = whole
+    found = [
+        f"{reader}: {change.removeprefix(': ')}"
+        for reader, direction in _READERS
+        for change in comparison.compare(old, new, direction)
+    ]
+    return list(dict.fromkeys(found))
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +70,10 @@ class _Comparison:
             yield from self._parameters(name, old, new)
             yield from self._request_body(name, old, new)
             yield from self._answers(name, old, new)
+
+    def compare(self, old: Document, new: Document, direction: Direction) -> Iterator[str]:
+        """Compare two schemas by themselves."""
+        yield from self._schema("", old, new, direction, frozenset())
 
     def _parameters(self, name: str, old: Document, new: Document) -> Iterator[str]:
         before = dict(_parameters(self.released, old))

@@ -8,9 +8,9 @@ from http import HTTPStatus
 from typing import Any, Literal
 
 from pydantic import BaseModel
-from pydantic.json_schema import GenerateJsonSchema, JsonSchemaMode, models_json_schema
-from pydantic_core import CoreSchema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
+from contracts.json_schema import DIALECT, Untitled, json_schema
 from contracts.operation import (
     JSON_MEDIA_TYPE,
     MAX_IDEMPOTENCY_KEY_LENGTH,
@@ -21,7 +21,6 @@ from contracts.operation import (
 )
 from contracts.problem import PROBLEM_MEDIA_TYPE, Problem
 
-DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REF = "#/components/schemas/{model}"
 # RFC 9110 renamed them, and Python only from 3.13 on.
 _NEWER_PHRASES = {413: "Content Too Large", 422: "Unprocessable Content"}
@@ -70,13 +69,6 @@ _ANSWER_HEADERS: dict[str, Any] = {
 }
 
 
-class _Untitled(GenerateJsonSchema):
-    """Leaves out the titles that repeat each field's name."""
-
-    def field_title_should_be_set(self, schema: CoreSchema | Any) -> bool:  # noqa: ARG002
-        return False
-
-
 def used_models(operations: Iterable[Operation]) -> dict[type[BaseModel], JsonSchemaMode]:
     """The bodies of the operations: requests as they are read, answers as they are written."""
     models: dict[type[BaseModel], JsonSchemaMode] = {}
@@ -90,20 +82,14 @@ def used_models(operations: Iterable[Operation]) -> dict[type[BaseModel], JsonSc
 
 
 def json_schemas(contract: Contract) -> dict[str, dict[str, Any]]:
-    """One self-contained JSON Schema per body, by the model's name."""
+    """One self-contained JSON Schema per body and per message, by the model's name."""
+    messages: dict[type[BaseModel], JsonSchemaMode] = dict.fromkeys(
+        contract.messages, "serialization"
+    )
     return {
-        model.__name__: {
-            "$schema": DIALECT,
-            **model.model_json_schema(mode=mode, schema_generator=_Untitled),
-        }
-        for model, mode in used_models(contract.operations).items()
+        model.__name__: json_schema(model, mode)
+        for model, mode in (used_models(contract.operations) | messages).items()
     }
-
-
-def event_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The JSON Schema of an event as it is put on the bus."""
-    schema = model.model_json_schema(mode="serialization", schema_generator=_Untitled)
-    return {"$schema": DIALECT, **schema}
 
 
 def openapi(contract: Contract) -> dict[str, Any]:
@@ -114,7 +100,7 @@ def openapi(contract: Contract) -> dict[str, Any]:
     _, definitions = models_json_schema(
         list(used_models(contract.operations).items()),
         ref_template=_REF,
-        schema_generator=_Untitled,
+        schema_generator=Untitled,
     )
     return {
         "openapi": "3.1.0",

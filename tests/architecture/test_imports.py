@@ -16,7 +16,7 @@ INWARD = {
     "adapters": {"domain", "adapters"},
     "routes": {"domain", "routes"},
     "entrypoints": {"domain", "routes", "bootstrap"},
-    "bootstrap": {"domain", "adapters", "settings"},
+    "bootstrap": {"bootstrap", "domain", "adapters", "settings"},
     "settings": {"settings"},
 }
 # SDKs and web frameworks: who may import them.

@@ -10,6 +10,7 @@ from contracts.ai.operations import AI_V1
 from contracts.audit import v1 as audit_v1
 from contracts.audit.operations import AUDIT_V1
 from contracts.health import Health, Readiness
+from contracts.messaging import publishing
 from contracts.operation import Contract
 
 # `?` after a type marks an optional field, as in the promise.
@@ -126,6 +127,18 @@ PROMISED: dict[type[BaseModel], dict[str, str]] = {
         "error": "str?",
         "updated_at": "datetime",
     },
+    publishing.EventCreate: {
+        "event_type": "str",
+        "payload": "dict",
+        "id": "str?",
+        "correlation_id": "str?",
+        "user_id": "int?",
+        "request_id": "str?",
+        "timestamp": "datetime?",
+        "retry_count": "int",
+    },
+    publishing.EventBatch: {"events": "list"},
+    publishing.EventAccepted: {"message_id": "str", "correlation_id": "str"},
     audit_v1.AuditEventCreate: {
         "event_type": "str",
         "user_id": "int?",
@@ -292,6 +305,8 @@ ASKED = [
     audit_v1.SecurityEventCreate,
     audit_v1.DataEventCreate,
     audit_v1.Batch,
+    publishing.EventCreate,
+    publishing.EventBatch,
 ]
 
 

@@ -4,6 +4,7 @@ Its Bedrock is MiniStack's, behind a server of the same protocol that streams, f
 a message asks for it.
 """
 
+import json
 import os
 import random
 import shutil
@@ -12,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from uuid import uuid4
 
 import boto3
 import httpx
@@ -182,6 +184,49 @@ def audit(cloud) -> Iterator[httpx.Client]:
     """The audit sink at the front door, unsigned."""
     with httpx.Client(base_url=cloud.door("AUDIT"), timeout=60) as client:
         yield client
+
+
+@pytest.fixture
+def messaging(cloud) -> Iterator[httpx.Client]:
+    """The message service at the front door, unsigned."""
+    with httpx.Client(base_url=cloud.door("MESSAGING"), timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def bus_listener(cloud) -> Iterator[Callable[[dict], Callable[[], list[dict]]]]:
+    """Makes listeners on the environment's bus: each tells what came by that matches its pattern.
+
+    An event is told once more under the same id where the bus delivers it twice.
+    """
+    events, sqs = cloud.client("events"), cloud.client("sqs")
+    bus = "santaclaude-local"
+    made: list[tuple[str, str]] = []
+
+    def listen(pattern: dict) -> Callable[[], list[dict]]:
+        name = f"e2e-{uuid4().hex[:12]}"
+        url = sqs.create_queue(QueueName=name)["QueueUrl"]
+        made.append((name, url))
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        events.put_rule(Name=name, EventBusName=bus, EventPattern=json.dumps(pattern))
+        targets = [{"Id": "queue", "Arn": arn["QueueArn"]}]
+        events.put_targets(Rule=name, EventBusName=bus, Targets=targets)
+        found: list[dict] = []
+
+        def heard() -> list[dict]:
+            received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10)
+            for message in received.get("Messages", []):
+                found.append(json.loads(message["Body"]))
+                sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+            return found
+
+        return heard
+
+    yield listen
+    for name, url in made:
+        events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"])
+        events.delete_rule(Name=name, EventBusName=bus)
+        sqs.delete_queue(QueueUrl=url)
 
 
 def eventually(check, seconds: float = 60.0):

@@ -634,19 +634,16 @@ def test_a_range_with_too_much_for_a_query_is_an_export(audit, crowded_day, tmp_
 # Other ways in, and completeness.
 
 
-def test_events_of_the_bus_are_recorded(cloud, audit):
+def test_events_of_the_bus_are_recorded(messaging, audit):
     resource = f"session/{uuid4()}"
-    answer = cloud.client("events").put_events(
-        Entries=[
-            {
-                "EventBusName": "santaclaude-local",
-                "Source": "browser-pool-service",
-                "DetailType": "audit.event",
-                "Detail": json.dumps(event(resource=resource, event_id=f"bus-{uuid4()}")),
-            }
-        ]
+    published = messaging.post(
+        "/api/v1/events",
+        json={
+            "event_type": "audit.event",
+            "payload": event(resource=resource, event_id=f"bus-{uuid4()}"),
+        },
     )
-    assert answer["FailedEntryCount"] == 0
+    assert published.status_code == 202, published.text
     page = eventually(
         lambda: audit.get("/api/v1/events", params={"resource": resource}).json()["events"]
     )

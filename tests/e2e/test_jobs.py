@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
@@ -57,33 +56,18 @@ def poison(cloud) -> str:
 
 
 @pytest.fixture
-def told(cloud) -> Iterator:
-    """The events of jobs that arrive on the environment's bus."""
-    events, sqs = cloud.client("events"), cloud.client("sqs")
-    bus, name = "santaclaude-local", "e2e-jobs"
-    url = sqs.create_queue(QueueName=name)["QueueUrl"]
-    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
-    pattern = json.dumps({"source": ["santaclaude.ai"]})
-    events.put_rule(Name=name, EventBusName=bus, EventPattern=pattern)
-    targets = [{"Id": "queue", "Arn": arn["QueueArn"]}]
-    events.put_targets(Rule=name, EventBusName=bus, Targets=targets)
-    found: list[dict] = []
+def told(bus_listener):
+    """The events of a job that arrive on the environment's bus."""
+    heard = bus_listener({"source": ["santaclaude.ai"]})
 
     def of(job_id: str) -> list[dict]:
-        received = sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10).get("Messages", [])
-        for message in received:
-            found.append(json.loads(message["Body"]))
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
-        return [event for event in found if event["detail"]["job_id"] == job_id]
+        return [event for event in heard() if event["detail"]["data"]["job_id"] == job_id]
 
-    yield of
-    events.remove_targets(Rule=name, EventBusName=bus, Ids=["queue"])
-    events.delete_rule(Name=name, EventBusName=bus)
-    sqs.delete_queue(QueueUrl=url)
+    return of
 
 
 @pytest.mark.parametrize("priority", ["high", "normal"])
-def test_a_job_is_done_and_told(ai, session, told, poison, priority):
+def test_a_job_is_done_and_told(ai, session, told, messaging, poison, priority):
     job_id = create(ai, session, "Do it [[text=Done it.]]", priority=priority)
     job = ended(ai, job_id)
     assert (job["status"], job["priority"], job["progress"]) == ("completed", priority, 1.0)
@@ -96,11 +80,18 @@ def test_a_job_is_done_and_told(ai, session, told, poison, priority):
 
     def all_told():
         events = told(job_id)
-        names = {e["detail"].get("status") or e["detail-type"] for e in events}
+        names = {e["detail"]["data"].get("status") or e["detail-type"] for e in events}
         return events if names >= statuses else None
 
     events = eventually(all_told)
     assert "Done it" not in json.dumps(events)
+    chain = messaging.get("/api/v1/events", params={"correlation_id": job_id}).json()["events"]
+    assert [event["id"] for event in chain] == [
+        f"{job_id}-1-{status}" for status in ("queued", "running", "completed")
+    ]
+    assert {event["detail"]["id"] for event in events} == {event["id"] for event in chain}
+    assert {event.get("causation_id") for event in chain[1:]} == {chain[0]["id"]}
+    assert {event["source"] for event in chain} == {"santaclaude.ai"}
     assert ai.get(f"/api/v1/turns/{job_id}").json()["message_id"] == job["result"]["message_id"]
 
 

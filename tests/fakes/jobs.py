@@ -1,5 +1,6 @@
 """Jobs without SQS: the queues and what a worker is given of them."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 from functions.ai.bootstrap import build_worker
 from functions.ai.domain.dependencies import Worker
 from functions.ai.domain.errors import EventsUnavailableError, QueueUnavailableError
-from functions.ai.domain.job_ports import Delivery, JobChange, JobMessage
+from functions.ai.domain.job_ports import Delivery, JobChange, JobMessage, JobProgress, ProgressNote
 from functions.ai.domain.ports import ModelProvider
 from functions.ai.domain.turns import Priority
 from functions.ai.settings import WorkerSettings
@@ -19,11 +20,17 @@ QUEUES = {
     "HIGH_QUEUE_URL": "http://sqs/000000000000/santaclaude-local-ai-jobs-high",
     "NORMAL_QUEUE_URL": "http://sqs/000000000000/santaclaude-local-ai-jobs-normal",
 }
-WORKER_ENVIRONMENT = {**ENVIRONMENT, **QUEUES, "MAX_RECEIVES": str(MAX_RECEIVES)}
+MESSAGING = {"MESSAGING_URL_PARAMETER": "/santaclaude/local/messaging/api-url"}
+WORKER_ENVIRONMENT = {
+    **ENVIRONMENT,
+    **QUEUES,
+    **MESSAGING,
+    "MAX_RECEIVES": str(MAX_RECEIVES),
+}
 DISPATCH_ENVIRONMENT = {
     **{name: ENVIRONMENT[name] for name in ENVIRONMENT if name.startswith(("POWER", "ENV"))},
     **QUEUES,
-    "EVENT_BUS": "santaclaude-local",
+    **MESSAGING,
 }
 
 
@@ -61,6 +68,19 @@ class MemoryEvents:
         self.told += changes
 
 
+class MemoryProgress:
+    """`job_ports.JobProgress`; it waits for `hang` where there is one."""
+
+    def __init__(self) -> None:
+        self.notes: list[ProgressNote] = []
+        self.hang: asyncio.Event | None = None
+
+    async def tell(self, notes: Sequence[ProgressNote]) -> None:
+        if self.hang is not None:
+            await self.hang.wait()
+        self.notes += notes
+
+
 def record(turn_id: str, receives: int = 1, **fields: Any) -> dict[str, Any]:
     """A message of the normal queue as Lambda gets it."""
     return {
@@ -75,10 +95,23 @@ def record(turn_id: str, receives: int = 1, **fields: Any) -> dict[str, Any]:
     }
 
 
-def worker(memory: Memory, provider: ModelProvider, queues: MemoryQueues, clock: Clock) -> Worker:
+def worker(
+    memory: Memory,
+    provider: ModelProvider,
+    queues: MemoryQueues,
+    clock: Clock,
+    progress: JobProgress | None = None,
+) -> Worker:
     """A worker over a database that others use, too."""
     settings = WorkerSettings.from_environment(WORKER_ENVIRONMENT)
-    return build_worker(settings, memory.storage(), {"bedrock": provider}, queues, clock)
+    return build_worker(
+        settings,
+        memory.storage(),
+        {"bedrock": provider},
+        queues,
+        progress or MemoryProgress(),
+        clock,
+    )
 
 
 class Jobs:
@@ -90,7 +123,8 @@ class Jobs:
         self.memory = self.service.memory
         self.provider: Any = self.service.provider
         self.clock = self.service.clock
-        self.worker = worker(self.memory, self.provider, self.queues, self.clock)
+        self.progress = MemoryProgress()
+        self.worker = worker(self.memory, self.provider, self.queues, self.clock, self.progress)
 
     async def create(self, **fields: Any) -> str:
         """A job of project 7 and user 3."""

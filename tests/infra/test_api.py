@@ -8,7 +8,7 @@ import pytest
 from infra import routes
 from infra.constructs.service_api import RouteGroup, resource_policy
 
-ROUTES = {service: routes.load(f"{service}.v1") for service in ("ai", "audit")}
+ROUTES = {service: routes.load(f"{service}.v1") for service in ("ai", "audit", "messaging")}
 AI = ROUTES["ai"]
 SERVICES = pytest.mark.parametrize("service", list(ROUTES))
 
@@ -177,7 +177,13 @@ def test_each_route_goes_to_its_function(templates):
 def group(*paths, callers=("a",)):
     made = [
         routes.Route(
-            method="GET", path=path, streamed=False, signed=True, has_body=False, required_query=()
+            method="GET",
+            path=path,
+            tag="t",
+            streamed=False,
+            signed=True,
+            has_body=False,
+            required_query=(),
         )
         for path in paths
     ]

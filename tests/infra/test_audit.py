@@ -311,6 +311,10 @@ def test_the_bus_feeds_the_intake(templates):
     assert properties["EventBusName"] == bus["Properties"]["Name"]
     types = properties["EventPattern"]["detail-type"]
     assert {"audit.event", "user.deleted", "project.archived"} <= set(types)
+    assert properties["EventPattern"]["source"] == [{"prefix": "santaclaude."}]
+    # What is sent again to one consumer, or out of an archive, is on record.
+    assert properties["EventPattern"]["detail"] == {"target": [{"exists": False}]}
+    assert properties["EventPattern"]["replay-name"] == [{"exists": False}]
     (target,) = properties["Targets"]
     assert "Intake" in json.dumps(target["Arn"])
     assert "DeadLetters" in json.dumps(target["DeadLetterConfig"]["Arn"])

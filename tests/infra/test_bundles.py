@@ -184,7 +184,7 @@ def test_zipped_code_is_small(service, tmp_path):
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
         for path in sorted((tmp_path / "code").rglob("*")):
             zipped.write(path, path.relative_to(tmp_path / "code"))
-    assert archive.stat().st_size < 1_000_000
+    assert archive.stat().st_size < 1_500_000
 
 
 def test_the_largest_function_fits_into_lambda(tmp_path):

@@ -35,6 +35,21 @@ SETTINGS = {
             "watcher": "WatcherSettings",
         }.items()
     },
+    **{
+        f"messaging-{name}": ("functions.messaging.settings", model)
+        for name, model in {
+            "audit": "AuditSettings",
+            "control": "ControlSettings",
+            "publish": "PublishSettings",
+            "relay": "RelaySettings",
+            "tasks": "TasksSettings",
+            "sweep": "SweepSettings",
+            "push": "PushSettings",
+            "socket": "SocketSettings",
+            "deliver": "DeliverSettings",
+            "due": "DueSettings",
+        }.items()
+    },
 }
 
 

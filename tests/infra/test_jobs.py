@@ -2,7 +2,6 @@
 
 import json
 
-from contracts.ai.events import SOURCE
 from functions.ai.adapters import keys
 from functions.ai.adapters.turn_items import SUMMARY_DUE
 from functions.ai.domain.turns import JOB_PATIENCE_SECONDS
@@ -183,12 +182,14 @@ def statement_of(templates, role, action):
     ]
 
 
-def test_the_dispatcher_reads_no_item_and_puts_its_own_events_on_the_environments_bus(prod):
-    (statement,) = statement_of(prod, "-ai-dispatch", "events:PutEvents")
-    assert json.dumps(statement["Resource"]).endswith(':event-bus/santaclaude-prod"]]}')
-    assert statement["Condition"] == {"StringEquals": {"events:source": SOURCE}}
-    for action in ("GetItem", "Query", "PutItem", "UpdateItem"):
-        assert not statement_of(prod, "-ai-dispatch", f"dynamodb:{action}")
+def test_the_dispatcher_reads_no_item_and_publishes_through_the_message_service(prod):
+    statements = statement_of(prod, "-ai-dispatch", "execute-api:Invoke")
+    routes = [json.dumps(s["Resource"]).split(":*/live/")[1].rstrip('"]}') for s in statements]
+    assert sorted(routes) == ["POST/api/v1/events/batch", "POST/api/v1/progress/batch"]
+    (address,) = statement_of(prod, "-ai-dispatch", "ssm:GetParameter")
+    assert "parameter/santaclaude/prod/messaging/api-url" in json.dumps(address["Resource"])
+    for action in ("dynamodb:GetItem", "dynamodb:Query", "dynamodb:PutItem", "events:PutEvents"):
+        assert not statement_of(prod, "-ai-dispatch", action)
 
 
 def test_statements_of_a_policy_are_told_apart(templates):

@@ -20,8 +20,10 @@ def test_stacks_know_each_other_by_parameters(templates):
         for parameter in templates.resources("AWS::SSM::Parameter").values()
     }
     assert {name.split("/", 3)[3] for name in names} == {
-        f"{service}/{key}" for service in ("ai", "audit") for key in ("api-id", "api-url")
-    }
+        f"{service}/{key}"
+        for service in ("ai", "audit", "messaging")
+        for key in ("api-id", "api-url")
+    } | {"messaging/websocket-api-id", "messaging/websocket-url"}
 
 
 def test_each_stack_has_layer_versions_of_its_own(templates):

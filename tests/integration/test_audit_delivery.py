@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from contracts.audit.client import AuditClient
-from functions.ai.adapters.audit_sink import AuditSink
+from contracts.audit.sink import AuditSink
 from functions.ai.bootstrap import PRODUCER, dynamodb_storage
 from servicekit.audit_outbox import DynamoOutboxReader
 from servicekit.audit_sender import LEFT_BEHIND_AFTER, AuditSender, NotDeliveredError

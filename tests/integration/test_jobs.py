@@ -1,4 +1,4 @@
-"""From the table's stream to the queues and the bus, and back to the worker, against moto."""
+"""From the table's stream to the queues, the message service and the worker, against moto."""
 
 import importlib
 import json
@@ -8,18 +8,17 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import httpx
 import pytest
 from botocore.session import get_session
 from moto import mock_aws
 
-from contracts.ai.events import AIJobQueued, AIJobUpdated
+from contracts.messaging.client import MessageClient
 from functions.ai.adapters import entries
-from functions.ai.adapters.eventbridge import EventBridgeJobEvents
 from functions.ai.adapters.job_changes import changes_from
 from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention, turn_item
-from functions.ai.domain.errors import EventsUnavailableError, QueueUnavailableError
-from functions.ai.domain.inference import Usage
+from functions.ai.domain.errors import QueueUnavailableError
 from functions.ai.domain.job_ports import JobChange, JobMessage, SummaryWanted
 from functions.ai.domain.turns import Failure, Job, SummaryDue, Turn
 from functions.ai.routes.job_queue import delivery_from, message_from
@@ -29,7 +28,6 @@ from tests.fakes.jobs import DISPATCH_ENVIRONMENT
 NOW = datetime(2026, 11, 22, 12, 0, 0, 123456, tzinfo=UTC)
 JOB = Job("normal", "r-1", "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01")
 QUEUED = Turn("t1", "s1", 5, 7, 3, "bedrock", "m", 1, "queued", NOW, NOW, job=JOB)
-BUS = "santaclaude-local"
 
 
 def change(before: Turn | None, after: Turn, **fields: Any) -> dict[str, Any]:
@@ -127,25 +125,27 @@ def received(aws, url: str, **options: Any) -> list[dict[str, Any]]:
     ]
 
 
-class Bus:
-    """EventBridge, and what it took."""
-
-    def __init__(self, client: Any) -> None:
-        self._client = client
-        self.events: list[Any] = []
-
-    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803
-        self.events += [entry | {"Detail": json.loads(entry["Detail"])} for entry in Entries]
-        return self._client.put_events(Entries=Entries)
-
-
 @pytest.fixture
-def bus(aws, monkeypatch) -> Bus:
-    events = aws("events")
-    events.create_event_bus(Name=BUS)
-    bus = Bus(events)
-    monkeypatch.setattr("functions.ai.adapters.eventbridge._make_client", lambda: bus)
-    return bus
+def service(monkeypatch) -> list[dict[str, Any]]:
+    """The events that the message service took; where it is, is a parameter."""
+    taken: list[dict[str, Any]] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        events = json.loads(request.content)["events"]
+        taken.extend(events)
+        results = [{"index": n, "status": 202} for n in range(len(events))]
+        body = {"message": "m", "event_count": len(events), "results": results}
+        return httpx.Response(202, json=body)
+
+    monkeypatch.setattr(
+        "functions.ai.adapters.message_service._make_client",
+        lambda url: MessageClient(url, transport=httpx.MockTransport(answer)),
+    )
+    name = DISPATCH_ENVIRONMENT["MESSAGING_URL_PARAMETER"]
+    get_session().create_client("ssm").put_parameter(
+        Name=name, Value="http://messaging", Type="String"
+    )
+    return taken
 
 
 @pytest.mark.anyio
@@ -199,24 +199,12 @@ class Refusing:
         refused = self._refused([json.loads(entry["MessageBody"])["turn_id"] for entry in Entries])
         return {"Failed": [{"Id": Entries[n]["Id"], "Code": "InternalError"} for n in refused]}
 
-    def put_events(self, *, Entries: list[Any]) -> Any:  # noqa: N803
-        refused = self._refused([json.loads(entry["Detail"])["job_id"] for entry in Entries])
-        codes = {n: {"ErrorCode": "ThrottlingException"} for n in refused}
-        return {
-            "FailedEntryCount": len(refused),
-            "Entries": [codes.get(n, {"EventId": "e"}) for n in range(len(Entries))],
-        }
-
 
 @pytest.mark.anyio
 async def test_only_what_was_refused_is_sent_again(aws, urls):
     client = Refusing([1, 2], [0])
     await SqsJobs(urls, lambda: client).send("high", [JobMessage(t) for t in "abc"])
     assert client.calls == [["a", "b", "c"], ["b", "c"], ["b"]]
-    events = Refusing([2])
-    changes = [JobChange(None, replace(QUEUED, turn_id=t)) for t in "abc"]
-    await EventBridgeJobEvents(BUS, lambda: events).publish(changes)
-    assert events.calls == [["a", "b", "c"], ["c"]]
 
 
 @pytest.mark.anyio
@@ -224,62 +212,20 @@ async def test_what_is_refused_for_good_raises(aws, urls):
     client = Refusing(*[[0]] * entries.ATTEMPTS)
     with pytest.raises(QueueUnavailableError):
         await SqsJobs(urls, lambda: client).send("high", [JobMessage("a")])
-    bus = Refusing(*[[0]] * entries.ATTEMPTS)
-    with pytest.raises(EventsUnavailableError):
-        await EventBridgeJobEvents(BUS, lambda: bus).publish([JobChange(None, QUEUED)])
 
 
 @pytest.mark.anyio
-async def test_a_queue_and_a_bus_that_are_not_there_are_unavailable(aws, urls):
+async def test_a_queue_that_is_not_there_is_unavailable(aws, urls):
     aws("sqs").delete_queue(QueueUrl=urls["high"])
     with pytest.raises(QueueUnavailableError):
         await SqsJobs(urls).send("high", [JobMessage("a")])
-
-    class Silent:
-        def put_events(self, **_: Any) -> Any:
-            from botocore.exceptions import EndpointConnectionError
-
-            raise EndpointConnectionError(endpoint_url="http://bus")
-
-    with pytest.raises(EventsUnavailableError):
-        await EventBridgeJobEvents(BUS, Silent).publish([JobChange(None, QUEUED)])
-
-
-@pytest.mark.anyio
-async def test_listeners_are_told_ids_and_usage(bus):
-    completed = replace(
-        QUEUED,
-        status="completed",
-        message_id=9,
-        usage=Usage(10, 40),
-        cost="0.1",
-        stop="end",
-    )
-    failed = replace(QUEUED, status="failed", attempt=2, failure=Failure("c", "t", 503))
-    await EventBridgeJobEvents(BUS).publish(
-        [JobChange(None, QUEUED), JobChange("running", completed), JobChange("running", failed)]
-    )
-    found = {event["Detail"]["event_id"]: event for event in bus.events}
-    assert {(e["EventBusName"], e["Source"], e["DetailType"]) for e in found.values()} == {
-        (BUS, "santaclaude.ai", "ai.job.queued"),
-        (BUS, "santaclaude.ai", "ai.job.updated"),
-    }
-    queued = AIJobQueued.model_validate(found["t1-1-queued"]["Detail"])
-    assert (queued.priority, queued.project_id, queued.user_id) == ("normal", 7, 3)
-    assert (queued.request_id, queued.traceparent) == ("r-1", JOB.traceparent)
-    done = AIJobUpdated.model_validate(found["t1-1-completed"]["Detail"])
-    assert (done.status, done.progress, done.error) == ("completed", 1.0, None)
-    assert done.result is not None
-    assert (done.result["message_id"], done.result["usage"]["output"]) == (9, 40)
-    over = AIJobUpdated.model_validate(found["t1-2-failed"]["Detail"])
-    assert (over.status, over.error) == ("failed", "c")
 
 
 DISPATCH = "functions.ai.entrypoints.dispatch"
 
 
 @pytest.fixture
-def handler(aws, urls, bus, monkeypatch):
+def handler(aws, urls, service, monkeypatch):
     environment = DISPATCH_ENVIRONMENT | {f"{p.upper()}_QUEUE_URL": urls[p] for p in urls}
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
@@ -293,7 +239,7 @@ def handler(aws, urls, bus, monkeypatch):
     root.setLevel(level)
 
 
-def test_a_new_job_becomes_a_message_and_an_event(aws, urls, bus, handler):
+def test_a_new_job_becomes_a_message_and_an_event(aws, urls, service, handler):
     urgent = replace(QUEUED, turn_id="t2", job=replace(JOB, priority="high"))
     running = replace(QUEUED, status="running")
     handler(
@@ -308,11 +254,11 @@ def test_a_new_job_becomes_a_message_and_an_event(aws, urls, bus, handler):
         "task": "turn",
     }
     assert message_from(high).turn_id == "t2"
-    ids = {event["Detail"]["event_id"] for event in bus.events}
-    assert ids == {"t1-1-queued", "t2-1-queued", "t1-1-running"}
+    assert [event["id"] for event in service] == ["t1-1-queued", "t2-1-queued", "t1-1-running"]
+    assert {event["correlation_id"] for event in service} == {"t1", "t2"}
 
 
-def test_a_summary_that_is_due_becomes_a_message_and_no_event(aws, urls, bus, handler):
+def test_a_summary_that_is_due_becomes_a_message_and_no_event(aws, urls, service, handler):
     chat = replace(QUEUED, status="running", job=None)
     due = SummaryDue(8, "r-2", JOB.traceparent)
     handler(
@@ -321,7 +267,7 @@ def test_a_summary_that_is_due_becomes_a_message_and_no_event(aws, urls, bus, ha
     )
     (sent,) = received(aws, urls["normal"])
     assert message_from(sent) == JobMessage("t1", "r-2", JOB.traceparent, "summary")
-    assert bus.events == []
+    assert service == []
 
 
 def test_what_could_not_be_sent_fails_the_batch(aws, urls, handler):

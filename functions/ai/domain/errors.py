@@ -240,8 +240,8 @@ class QueueUnavailableError(AppError):
 
 
 class EventsUnavailableError(AppError):
-    """The event bus does not answer."""
+    """The message service does not take events."""
 
     code = "events_unavailable"
     status = 503
-    title = "The event bus is not available"
+    title = "The message service is not available"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections import OrderedDict, defaultdict
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -11,9 +12,11 @@ from functions.ai.domain.job_ports import (
     JobChange,
     JobEvents,
     JobMessage,
+    JobProgress,
     JobQueues,
     SummaryWanted,
 )
+from functions.ai.domain.job_progress import queued_note
 from functions.ai.domain.turns import Priority
 
 _REMEMBERED = 10_000
@@ -24,18 +27,30 @@ class JobDispatcher:
     whole batch again.
     """
 
-    def __init__(self, queues: JobQueues, events: JobEvents) -> None:
+    def __init__(self, queues: JobQueues, events: JobEvents, progress: JobProgress) -> None:
         self._queues = queues
         self._events = events
+        self._progress = progress
         # A second message of a job does no harm; but where events cannot be told for hours, each
         # repetition of a batch would send one.
         self._sent: OrderedDict[JobMessage, None] = OrderedDict()
 
     async def dispatch(self, changes: Sequence[Change]) -> None:
-        """Sends messages of new jobs and of summaries, then tells of all changes of jobs.
+        """Sends messages of new jobs and of summaries, then tells of all changes of jobs. Whoever
+        watches is told beside it.
 
         Raises `QueueUnavailableError` and `EventsUnavailableError`.
         """
+        told = [change for change in changes if isinstance(change, JobChange)]
+        new = [change.turn for change in told if change.before is None and change.turn.job]
+        telling = asyncio.create_task(self._progress.tell([queued_note(turn) for turn in new]))
+        try:
+            await self._dispatch(changes)
+        finally:
+            # Its time is short, and a function stops with its answer.
+            await telling
+
+    async def _dispatch(self, changes: Sequence[Change]) -> None:
         waiting: dict[Priority, list[JobMessage]] = defaultdict(list)
         for asked in filter(None, map(_asked, changes)):
             if asked.message not in self._sent:

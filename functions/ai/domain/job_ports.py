@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Any, Literal, Protocol, Self
 
 from functions.ai.domain.turns import Priority, SummaryDue, Turn, TurnStatus
 
@@ -55,6 +55,29 @@ class SummaryWanted:
 
 
 Change = JobChange | SummaryWanted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgressNote:
+    """What is told of a job while it waits and runs: ids, counts and usage, never its text.
+
+    Told again under the same `key`, it is the same note. One of a `new_status` is told to whoever
+    watches the project, too. After a `terminal` one nothing more is expected.
+    """
+
+    turn_id: str
+    project_id: int
+    key: str
+    data: Mapping[str, Any]
+    new_status: bool = False
+    terminal: bool = False
+
+
+class JobProgress(Protocol):
+    """Who watches jobs."""
+
+    async def tell(self, notes: Sequence[ProgressNote]) -> None:
+        """Tells it in a short time or not at all; raises nothing."""
 
 
 class JobQueues(Protocol):

@@ -16,7 +16,8 @@ from functions.ai.domain.errors import (
     TurnCancelledError,
     TurnLostError,
 )
-from functions.ai.domain.job_ports import Deliveries, Delivery, JobMessage
+from functions.ai.domain.job_ports import Deliveries, Delivery, JobMessage, JobProgress
+from functions.ai.domain.job_progress import JobReporter
 from functions.ai.domain.ports import TurnStore
 from functions.ai.domain.runner import PASSING, TurnRunner
 from functions.ai.domain.summariser import Summariser, SummaryUnfinishedError
@@ -58,6 +59,7 @@ class JobWorker:
         runner: TurnRunner,
         summariser: Summariser,
         deliveries: Deliveries,
+        progress: JobProgress,
         clock: Clock,
         max_receives: int,
         jitter: Callable[[int, float, float], float] = full_jitter,
@@ -69,6 +71,7 @@ class JobWorker:
         self._runner = runner
         self._summariser = summariser
         self._deliveries = deliveries
+        self._reporter = JobReporter(progress)
         self._clock = clock
         self._max_receives = max_receives
         self._jitter = jitter
@@ -131,8 +134,12 @@ class JobWorker:
             await self._give_up(turn, error)
             return None
         channel = Channel(work.turn)
-        await self._runner.run(replace(work, returns=not last), channel)
-        return await channel.outcome()
+        async with self._reporter.following(channel):
+            await self._runner.run(replace(work, returns=not last), channel)
+        outcome = await channel.outcome()
+        if outcome.turn.status != "running":
+            await self._reporter.settled(outcome.turn)
+        return outcome
 
     async def _resumed(self, turn: Turn) -> Work:
         events = await self._turns.said(turn) if turn.status == "running" else []
@@ -141,8 +148,12 @@ class JobWorker:
         return await self._starter.resume(turn, turn.last_event if turn.ended else last_event, bill)
 
     async def _give_up(self, turn: Turn, error: AppError) -> None:
-        if not turn.ended and await self._turns.ended(turn, error) is None:
+        if turn.ended:
+            return
+        ended = await self._turns.ended(turn, error)
+        if ended is None:
             raise JobUnfinishedError
+        await self._reporter.settled(ended)
 
     async def _settle(self, delivery: Delivery, outcome: Outcome) -> None:
         turn, error = outcome.turn, outcome.error

@@ -1,5 +1,5 @@
 """Lambda handler of the table's stream: new jobs and summaries that are due go to their queues,
-changes of jobs to the bus.
+changes of jobs to the message service.
 
 A failure fails the batch: the stream gives it again, halved.
 """

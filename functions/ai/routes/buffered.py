@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Annotated
 
@@ -31,13 +30,12 @@ from functions.ai.routes.parameters import (
     require_whose,
     signed,
 )
-from functions.ai.routes.wire import WireResponse
 from servicekit.asgi import RequestMiddleware
+from servicekit.fastapi_app import readiness
 from servicekit.identity import buffered_context
 from servicekit.paging import DEFAULT_LIMIT
 from servicekit.problems import fastapi_exception_handlers, read_json
-
-READY_DEADLINE_SECONDS = 3.0
+from servicekit.responses import WireResponse
 
 _logger = logging.getLogger(__name__)
 
@@ -100,17 +98,9 @@ async def get_health(api: ApiDep) -> WireResponse:
 @signed_routes.get("/ready")
 async def get_readiness(api: ApiDep) -> WireResponse:
     """Whether the table answers in time."""
-    try:
-        await asyncio.wait_for(api.store.check(), READY_DEADLINE_SECONDS)
-    except Exception:
-        _logger.exception("not ready")
-        failed = Readiness(
-            status="not ready", service=api.service_name, checks={"dynamodb": "failed"}
-        )
-        return WireResponse(failed, 503)
-    return WireResponse(
-        Readiness(status="ready", service=api.service_name, checks={"dynamodb": "ok"})
-    )
+    answers = await readiness({"dynamodb": api.store.check})
+    ready = Readiness.told(api.service_name, answers)
+    return WireResponse(ready, 200 if all(answers.values()) else 503)
 
 
 @signed_routes.get("/api/v1/providers")

@@ -14,10 +14,10 @@ from functions.ai.domain.budgets import Scope
 from functions.ai.domain.usage import GroupBy, UsageFilter
 from functions.ai.routes import money_wire
 from functions.ai.routes.parameters import ApiDep, Cursor, Limit, OptionalId, require_whose, signed
-from functions.ai.routes.wire import WireResponse
 from servicekit.errors import InvalidRequestError
 from servicekit.paging import DEFAULT_LIMIT
 from servicekit.problems import read_json
+from servicekit.responses import WireResponse
 
 OptionalDate = Annotated[date | None, Query()]
 OptionalFrom = Annotated[date | None, Query(alias="from")]

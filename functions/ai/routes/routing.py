@@ -12,9 +12,9 @@ from contracts.ai import routing as contract
 from contracts.base import MAX_ID
 from functions.ai.domain.routing import Policy, StoredPolicy
 from functions.ai.routes.parameters import ApiDep, signed
-from functions.ai.routes.wire import WireResponse
 from servicekit.errors import InvalidRequestError
 from servicekit.problems import read_json
+from servicekit.responses import WireResponse
 
 _DEPLOYMENT = "default"
 

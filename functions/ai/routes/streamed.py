@@ -22,11 +22,11 @@ from functions.ai.routes import wire
 from functions.ai.routes.export import export_user
 from functions.ai.routes.idempotent import keyed
 from functions.ai.routes.sse import event_stream, last_event_id, protocol_of
-from functions.ai.routes.wire import WireResponse
 from servicekit.asgi import RequestMiddleware
 from servicekit.errors import InternalError
 from servicekit.identity import require_caller, streamed_context
 from servicekit.problems import exception_handlers, read_json
+from servicekit.responses import WireResponse
 
 WEB_ADAPTER_READY_PATH = "/_lwa/ready"
 

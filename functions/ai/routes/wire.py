@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
-
-from pydantic import BaseModel
-from starlette.responses import Response
 
 from contracts.ai import jobs as job_contract
 from contracts.ai import turns as contract
@@ -20,19 +16,6 @@ from functions.ai.domain.pricing import usd
 from functions.ai.domain.sessions import CursorPage, SessionView
 from functions.ai.domain.tool_data import result_to_wire
 from functions.ai.domain.turn_starter import ChatCommand
-
-
-class WireResponse(Response):
-    """One model, or a list of them, as JSON."""
-
-    media_type = "application/json"
-
-    def __init__(self, content: BaseModel | Sequence[BaseModel], status_code: int = 200) -> None:
-        if isinstance(content, BaseModel):
-            body = content.model_dump_json()
-        else:
-            body = f"[{','.join(item.model_dump_json() for item in content)}]"
-        super().__init__(body, status_code)
 
 
 def provider(known: catalogue.Provider, *, is_active: bool, is_default: bool) -> v1.Provider:

@@ -11,10 +11,10 @@ from contracts.base import MAX_ID
 from functions.audit.domain.dependencies import Control
 from functions.audit.domain.erasure import ControlService, Operation
 from functions.audit.routes import wire
-from functions.audit.routes.app import new_app, signed_router
-from functions.audit.routes.wire import WireResponse
 from servicekit.context import current_context
+from servicekit.fastapi_app import new_app, signed_router
 from servicekit.identity import require_caller
+from servicekit.responses import WireResponse
 
 routes = signed_router()
 
@@ -38,7 +38,7 @@ UserId = Annotated[int, Path(ge=1, le=MAX_ID)]
 
 def create_app(dependencies: Control) -> FastAPI:
     """The control function's app."""
-    return new_app(dependencies, routes)
+    return new_app(dependencies, routes, max_body_bytes=v1.MAX_BODY_BYTES)
 
 
 @routes.post("/api/v1/flush")

@@ -9,17 +9,17 @@ from pydantic import Field, ValidationError
 
 from contracts.audit import v1
 from contracts.base import WireModel
-from functions.audit.domain import canonical
-from functions.audit.domain.canonical import Document
 from functions.audit.domain.dependencies import Ingest
 from functions.audit.domain.ingest import IngestService, Outcome, choose_event_id
 from functions.audit.domain.models import NewEvent
 from functions.audit.routes import wire
-from functions.audit.routes.app import idempotency_key, new_app, signed_router
-from functions.audit.routes.wire import WireResponse
+from servicekit import strict_json
 from servicekit.errors import AppError, InvalidRequestError
+from servicekit.fastapi_app import idempotency_key, new_app, signed_router
 from servicekit.identity import require_caller
 from servicekit.problems import to_app_error
+from servicekit.responses import WireResponse
+from servicekit.strict_json import Document
 
 _EVENT_DEPTH = v1.MAX_METADATA_DEPTH + 1
 _EVENTS = "events"
@@ -63,7 +63,7 @@ ReporterDep = Annotated[Reporter, Depends(_reporter)]
 
 def create_app(dependencies: Ingest) -> FastAPI:
     """The ingest function's app."""
-    return new_app(dependencies, routes)
+    return new_app(dependencies, routes, max_body_bytes=v1.MAX_BODY_BYTES)
 
 
 @routes.post("/api/v1/events")
@@ -81,7 +81,7 @@ async def record_batch(
     request: Request, service: ServiceDep, reporter: ReporterDep
 ) -> WireResponse:
     """Records up to 100 events, each by itself."""
-    document = canonical.parse(await request.body(), _BATCH_DEPTH)
+    document = strict_json.parse(await request.body(), _BATCH_DEPTH)
     refused = _refused_items(document)
     batch = _AnyBatch.model_validate(document.content)
     events: dict[int, NewEvent] = {}
@@ -150,7 +150,7 @@ async def _record(service: IngestService, reporter: Reporter, event: NewEvent) -
 
 
 async def _content(request: Request) -> Any:
-    return canonical.require_sound(canonical.parse(await request.body(), _EVENT_DEPTH))
+    return strict_json.require_sound(strict_json.parse(await request.body(), _EVENT_DEPTH))
 
 
 def _refused_items(document: Document) -> dict[int, AppError]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from typing import Annotated
 
@@ -21,14 +20,12 @@ from functions.audit.domain.models import Export, Span
 from functions.audit.domain.query import Query as EventQuery
 from functions.audit.domain.spans import EARLIEST, LATEST, Range
 from functions.audit.routes import query_wire as wire
-from functions.audit.routes.app import idempotency_key, new_app, signed_router
 from functions.audit.routes.query_wire import FindQuery, Moment
-from functions.audit.routes.wire import WireResponse, event
+from functions.audit.routes.wire import event
+from servicekit.fastapi_app import idempotency_key, new_app, readiness, signed_router
 from servicekit.identity import require_caller
 from servicekit.problems import read_json
-
-READY_DEADLINE_SECONDS = 5.0
-"""Longer than the cold function takes to start."""
+from servicekit.responses import WireResponse
 
 _logger = logging.getLogger(__name__)
 
@@ -70,7 +67,7 @@ signed_routes = signed_router()
 
 def create_app(api: dependencies.Query) -> FastAPI:
     """The query function's app."""
-    return new_app(api, open_routes, signed_routes)
+    return new_app(api, open_routes, signed_routes, max_body_bytes=v1.MAX_BODY_BYTES)
 
 
 @open_routes.get("/health")
@@ -82,12 +79,9 @@ async def get_health(api: ApiDep) -> WireResponse:
 @signed_routes.get("/ready")
 async def get_readiness(api: ApiDep) -> WireResponse:
     """Whether each dependency answers in time."""
-    answers = await asyncio.gather(*(_answers(name, api.checks[name]) for name in api.checks))
-    checks = dict(zip(api.checks, ("ok" if fine else "failed" for fine in answers), strict=True))
-    if all(answers):
-        return WireResponse(Readiness(status="ready", service=api.service_name, checks=checks))
-    failed = Readiness(status="not ready", service=api.service_name, checks=checks)
-    return WireResponse(failed, 503)
+    answers = await readiness(api.checks)
+    ready = Readiness.told(api.service_name, answers)
+    return WireResponse(ready, 200 if all(answers.values()) else 503)
 
 
 @signed_routes.get("/api/v1/events")
@@ -180,12 +174,3 @@ async def list_exports(
 async def get_export(api: ApiDep, export_id: ExportId) -> WireResponse:
     """How far an export is, and where its bundle is."""
     return WireResponse(wire.export(await api.exports.get(export_id)))
-
-
-async def _answers(name: str, check: dependencies.Check) -> bool:
-    try:
-        await asyncio.wait_for(check(), READY_DEADLINE_SECONDS)
-    except Exception:
-        _logger.exception("not ready", extra={"dependency": name})
-        return False
-    return True

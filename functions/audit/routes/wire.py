@@ -5,23 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from pydantic import BaseModel
-from starlette.responses import Response
-
 from contracts.audit import v1
 from contracts.problem import Problem
 from functions.audit.domain.ingest import Outcome
 from functions.audit.domain.models import NewEvent
 from servicekit.errors import AppError
-
-
-class WireResponse(Response):
-    """A model as JSON."""
-
-    media_type = "application/json"
-
-    def __init__(self, content: BaseModel, status_code: int = 200) -> None:
-        super().__init__(content.model_dump_json(), status_code)
 
 
 def new_event(

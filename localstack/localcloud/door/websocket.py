@@ -26,7 +26,7 @@ from localcloud.door.http import Message, Receive, Scope, Send
 from localcloud.door.http import Request as HttpRequest
 from localcloud.door.plan import ServicePlan
 from localcloud.door.problems import Problem
-from localcloud.settings import STAGE
+from localcloud.settings import STAGE, WEBSOCKET_PATH
 
 _READ_BYTES = 65_536
 # $connect is a function's answer: 29 s at most.
@@ -50,7 +50,10 @@ _HANDSHAKE = frozenset(
 async def relay(
     service: ServicePlan, endpoint: str, scope: Scope, receive: Receive, send: Send
 ) -> None:
-    """Serve one WebSocket until either side closes it; a refused one is closed with its reason."""
+    """Serve one WebSocket until either side closes it; a refused one is closed with its reason.
+
+    Nothing of it is logged: its query holds the ticket.
+    """
     await receive()
     request = HttpRequest(
         "GET",
@@ -58,9 +61,7 @@ async def relay(
         scope["query_string"].decode("latin-1"),
         [(name.lower(), value) for name, value in scope["headers"]],
     )
-    try:
-        rules.check(request, service.port)
-    except Problem:
+    if not _passes(request, service.port):
         await send({"type": "websocket.close", "code": _POLICY_VIOLATION})
         return
     if service.websocket_api_id is None:
@@ -84,6 +85,14 @@ async def relay(
         writer.close()
         with suppress(OSError):
             await writer.wait_closed()
+
+
+def _passes(request: HttpRequest, port: int) -> bool:
+    try:
+        rules.check(request, port)
+    except Problem:
+        return False
+    return request.path == WEBSOCKET_PATH
 
 
 @dataclass

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from contracts.audit.client import AuditClient
-from functions.ai.adapters.audit_sink import AuditSink
+from contracts.audit.sink import AuditSink
 from functions.ai.domain.audit import Action, Operations, Subject
 from functions.ai.domain.models import SessionFilter
 from servicekit.audit import AuditTrail

@@ -10,7 +10,7 @@ from functions.ai.domain.job_ports import JobChange, JobMessage
 from functions.ai.domain.turns import Job
 from functions.ai.routes import job_queue
 from tests.fakes.ai_app import chat_body
-from tests.fakes.jobs import Jobs, MemoryEvents, MemoryQueues, record
+from tests.fakes.jobs import Jobs, MemoryEvents, MemoryProgress, MemoryQueues, record
 from tests.unit.ai.test_turns import events
 
 pytestmark = pytest.mark.anyio
@@ -210,7 +210,7 @@ async def test_new_jobs_go_to_the_queue_of_their_priority_and_changes_are_told(j
     queues, bus = MemoryQueues(), MemoryEvents()
     new = await changes(jobs, "normal", "high", "normal")
     updated = JobChange("queued", new[0].turn)
-    await JobDispatcher(queues, bus).dispatch([*new, updated])
+    await JobDispatcher(queues, bus, MemoryProgress()).dispatch([*new, updated])
     assert [(p, m.turn_id) for p, m in queues.sent] == [
         ("normal", new[0].turn.turn_id),
         ("normal", new[2].turn.turn_id),
@@ -224,7 +224,7 @@ async def test_new_jobs_go_to_the_queue_of_their_priority_and_changes_are_told(j
 
 async def test_a_batch_that_comes_again_for_its_events_sends_no_second_message(jobs):
     queues, bus = MemoryQueues(), MemoryEvents()
-    dispatcher = JobDispatcher(queues, bus)
+    dispatcher = JobDispatcher(queues, bus, MemoryProgress())
     new = await changes(jobs, "normal", "high")
 
     bus.failure = EventsUnavailableError()
@@ -240,7 +240,7 @@ async def test_a_batch_that_comes_again_for_its_events_sends_no_second_message(j
 async def test_a_message_that_was_not_sent_comes_with_the_next_try(jobs):
 
     queues, bus = MemoryQueues(), MemoryEvents()
-    dispatcher = JobDispatcher(queues, bus)
+    dispatcher = JobDispatcher(queues, bus, MemoryProgress())
     new = await changes(jobs, "normal")
     queues.failure = QueueUnavailableError()
     with pytest.raises(QueueUnavailableError):

@@ -286,7 +286,7 @@ async def test_ready_names_what_fails(service):
 
 
 async def test_ready_does_not_wait_for_a_store_that_hangs(service, monkeypatch):
-    monkeypatch.setattr("functions.ai.routes.buffered.READY_DEADLINE_SECONDS", 0.05)
+    monkeypatch.setattr("servicekit.fastapi_app.READY_DEADLINE_SECONDS", 0.05)
     monkeypatch.setattr(service.memory.sessions, "check", asyncio.Event().wait)
     async with asyncio.timeout(5):
         assert (await service.call("GET", "/ready")).status_code == 503

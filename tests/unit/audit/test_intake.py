@@ -26,8 +26,25 @@ BUS_EVENT = {
     "time": "2026-11-22T11:59:58Z",
     "region": "us-east-1",
     "resources": [],
-    "detail": event_body(user_id=3, metadata={"ip_address": "203.0.113.7"}),
+    "detail": {
+        "specversion": "1.0",
+        "id": "01KASM0T3ZJ8W6Q1XN5V7D2B4C",
+        "source": "santaclaude.ai",
+        "type": "audit.event",
+        "time": "2026-11-22T11:59:58Z",
+        "datacontenttype": "application/json",
+        "correlationid": "chain-1",
+        "tenant": "user:3",
+        "acceptedat": "2026-11-22T11:59:59Z",
+        "data": event_body(user_id=3, metadata={"ip_address": "203.0.113.7"}),
+    },
 }
+
+
+def bus_event(event_type="audit.event", **fields):
+    """What EventBridge sends of an event; fields are the envelope's."""
+    detail = {**BUS_EVENT["detail"], "type": event_type, **fields}
+    return {**BUS_EVENT, "detail-type": event_type, "detail": detail}
 
 
 @pytest.fixture
@@ -44,7 +61,8 @@ async def taken(sink, content):
 @pytest.mark.anyio
 async def test_an_audit_event_of_the_bus(sink):
     record = await taken(sink, BUS_EVENT)
-    assert record["event_id"] == f"eb-{BUS_EVENT['id']}"
+    assert record["event_id"] == BUS_EVENT["detail"]["id"]
+    assert record["occurred_at"] == "2026-11-22T11:59:58.000000Z"
     assert record["reported_by"] == "events:santaclaude.ai"
     assert record["event_type"] == "t"
     assert record["personal"]["fields"] == ["metadata.ip_address"]
@@ -58,38 +76,59 @@ async def test_a_second_delivery_changes_nothing(sink):
 
 @pytest.mark.anyio
 async def test_the_producers_id_comes_first(sink):
-    detail = {**BUS_EVENT["detail"], "event_id": "mine"}
-    assert (await taken(sink, {**BUS_EVENT, "detail": detail}))["event_id"] == "mine"
+    data = {**BUS_EVENT["detail"]["data"], "event_id": "mine"}
+    assert (await taken(sink, bus_event(data=data)))["event_id"] == "mine"
+
+
+@pytest.mark.anyio
+async def test_what_the_envelope_knows_is_added_to_a_report(sink):
+    told = bus_event(userid=4, requestid="r-1", data=event_body(user_id=None))
+    record = await taken(sink, told)
+    assert (record["user_id"], record["request_id"]) == (4, "r-1")
+
+
+@pytest.mark.anyio
+async def test_a_publishers_clock_that_is_ahead_is_not_believed(sink):
+    record = await taken(sink, bus_event("user.updated", time="2027-01-01T00:00:00Z"))
+    assert record["occurred_at"] == "2026-11-22T11:59:59.000000Z"
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize(
+    "told",
+    [bus_event(target="user-events"), {**BUS_EVENT, "replay-name": "01KASM9C5B2H6K3T8Y4R1WQ7ZE"}],
+    ids=["sent to one consumer", "replayed"],
+)
+async def test_what_is_sent_again_is_not_recorded_again(sink, told):
+    await take(sink.intake, "m1", json.dumps(told))
+    assert sink.writer.entries == {}
 
 
 @pytest.mark.anyio
 async def test_an_event_of_another_service_is_described(sink):
-    detail = {"user_id": 3, "request_id": "r1", "session_id": 77, "email": "jane@example.com"}
-    record = await taken(
-        sink, {**BUS_EVENT, "detail-type": "user.deleted", "detail": detail | {"session_id": "s"}}
-    )
+    data = {"user_id": 3, "session_id": "s", "email": "jane@example.com"}
+    record = await taken(sink, bus_event("user.deleted", data=data, userid=5, requestid="r1"))
     assert record["event_type"] == "user.deleted"
     assert (record["resource"], record["action"]) == ("santaclaude.ai", "deleted")
     assert record["occurred_at"] == "2026-11-22T11:59:58.000000Z"
-    assert (record["user_id"], record["request_id"], record["session_id"]) == (3, "r1", "s")
+    assert (record["user_id"], record["request_id"], record["session_id"]) == (5, "r1", "s")
     assert record["personal"]["fields"] == ["metadata.email"]
     assert "jane" not in json.dumps(record)
 
 
 @pytest.mark.anyio
 async def test_metadata_of_an_event_is_where_personal_fields_are_known(sink):
-    detail = {"session_id": "s", "user_id": 3, "metadata": {"ip_address": "203.0.113.9", "n": 1}}
-    told = {**BUS_EVENT, "detail-type": "browser.session.created", "detail": detail}
-    record = await taken(sink, told)
+    data = {"session_id": "s", "user_id": 3, "metadata": {"ip_address": "203.0.113.9", "n": 1}}
+    record = await taken(sink, bus_event("browser.session.created", data=data))
     assert record["metadata"] == {"session_id": "s", "user_id": 3, "n": 1}
     assert record["personal"]["fields"] == ["metadata.ip_address"]
 
 
 @pytest.mark.anyio
 async def test_ids_of_another_kind_are_left_in_the_metadata(sink):
-    detail = {"user_id": "auth0|77", "request_id": ["r"]}
-    record = await taken(sink, {**BUS_EVENT, "detail-type": "user.updated", "detail": detail})
-    assert record["metadata"] == detail
+    data = {"user_id": "auth0|77", "request_id": ["r"]}
+    record = await taken(sink, bus_event("user.updated", data=data))
+    assert record["metadata"] == data
     assert "user_id" not in record
 
 
@@ -104,14 +143,15 @@ POISON = {
     "no report": "{}",
     "a list": "[]",
     "no detail": json.dumps({key: BUS_EVENT[key] for key in BUS_EVENT if key != "detail"}),
-    "a wrong event": json.dumps({**BUS_EVENT, "detail": {"event_type": "t"}}),
+    "an event without an envelope": json.dumps({**BUS_EVENT, "detail": event_body()}),
+    "a wrong event": json.dumps(bus_event(data={"event_type": "t"})),
     "a number that is none": json.dumps(BUS_EVENT).replace('"203.0.113.7"', "NaN"),
     "a lone surrogate": json.dumps({"event": event_body(x="\ud800"), "reported_by": "r"}),
     "too large": json.dumps(
         {"event": event_body(metadata={"x": "y" * 60_000}), "reported_by": "r"}
     ),
     "another's sequence": json.dumps(
-        {**BUS_EVENT, "detail": event_body(producer="projectflow:00", sequence=9)}
+        bus_event(data=event_body(producer="projectflow:00", sequence=9))
     ),
 }
 
@@ -128,8 +168,8 @@ async def test_poison_is_refused(sink, body):
 @pytest.mark.parametrize(
     ("content", "code"),
     [
-        ({**BUS_EVENT, "detail": {"event_type": "t", "user_id": "jane"}}, "ValidationError"),
-        ({**BUS_EVENT, "detail": event_body(producer="jane", sequence=1)}, "invalid_request"),
+        (bus_event(data={"event_type": "t", "user_id": "jane"}), "ValidationError"),
+        (bus_event(data=event_body(producer="jane", sequence=1)), "invalid_request"),
         ({"event": event_body(event_id="down"), "reported_by": "jane"}, "store_unavailable"),
     ],
 )

@@ -66,7 +66,7 @@ async def test_a_dependency_that_hangs_is_not_ready(monkeypatch):
     import asyncio
 
     service = sink()
-    monkeypatch.setattr("functions.audit.routes.query.READY_DEADLINE_SECONDS", 0.01)
+    monkeypatch.setattr("servicekit.fastapi_app.READY_DEADLINE_SECONDS", 0.01)
     service.app.state.dependencies.checks["archive"] = asyncio.Event().wait
     answer = await service.call("GET", "/ready")
     assert answer.json()["checks"] == {"records": "ok", "archive": "failed"}

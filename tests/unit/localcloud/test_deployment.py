@@ -96,6 +96,7 @@ def test_the_model_behind_bedrock_is_the_services_model(tmp_path):
     assert made.context() == {
         "env": "local",
         "endpoint": "http://127.0.0.1:4566",
+        "websocket_url": "ws://127.0.0.1:8004/ws",
         "default_model": "llama3.2:3b",
         "additional_models": "llama3.2:3b",
     }

@@ -123,7 +123,7 @@ def connect(api):
     )
     clients = []
 
-    def make(path="/", *headers):
+    def make(path="/ws", *headers):
         clients.append(Client(port, path, *headers))
         return clients[-1]
 
@@ -134,7 +134,7 @@ def connect(api):
 
 
 def test_messages_pass_both_ways_whole(connect, api):
-    client = connect("/?ticket=1")
+    client = connect("/ws?ticket=1")
     accepted = client.next()
     assert isinstance(accepted, AcceptConnection)
     assert accepted.subprotocol == "v1"
@@ -168,12 +168,12 @@ def test_the_api_hears_of_a_client_that_leaves(connect, api):
     [(b"origin", b"http://evil.example"), (b"X-Amzn-Request-Context", b"{}")],
 )
 def test_what_a_page_or_a_forger_sends_does_not_reach_the_api(connect, api, header):
-    assert isinstance(connect("/", header).next(), RejectConnection)
+    assert isinstance(connect("/ws", header).next(), RejectConnection)
     assert api.scopes == []
 
 
 def test_a_refusal_of_the_api_is_a_refusal(connect):
-    assert isinstance(connect("/?refuse").next(), RejectConnection | RejectData)
+    assert isinstance(connect("/ws?refuse").next(), RejectConnection | RejectData)
 
 
 def test_an_api_that_is_not_there_is_a_refusal():
@@ -187,6 +187,20 @@ def test_an_api_that_is_not_there_is_a_refusal():
         client=None,
     )
     with served(door, listener):
-        client = Client(port, "/")
+        client = Client(port, "/ws")
         assert isinstance(client.next(), RejectConnection)
         client.socket.close()
+
+
+@pytest.mark.parametrize("path", ["/", "/ws/", "/wss", "/_aws/execute-api/ws1/live"])
+def test_only_its_own_path_leads_to_the_api(connect, api, path):
+    assert isinstance(connect(path).next(), RejectConnection)
+    assert api.scopes == []
+
+
+def test_a_ticket_is_in_no_log(connect, caplog):
+    caplog.set_level("DEBUG", logger="localcloud")
+    client = connect("/ws?ticket=secret")
+    assert isinstance(client.next(), AcceptConnection)
+    assert isinstance(connect("/elsewhere?ticket=secret").next(), RejectConnection)
+    assert "secret" not in caplog.text

@@ -44,12 +44,14 @@ class LazyClient(Generic[ClientT]):
             client.close()
 
 
-def make_client(service: str, **config: Any) -> Any:
-    """A botocore client with `config` as its `botocore.config.Config`."""
+def make_client(service: str, *, endpoint_url: str | None = None, **config: Any) -> Any:
+    """A botocore client with `config` as its `botocore.config.Config`; `endpoint_url` is for what
+    has an address of its own.
+    """
     from botocore.config import Config  # noqa: PLC0415
     from botocore.session import get_session  # noqa: PLC0415
 
-    return get_session().create_client(service, config=Config(**config))
+    return get_session().create_client(service, endpoint_url=endpoint_url, config=Config(**config))
 
 
 def guarded(name: str, unavailable: type[AppError], call: Callable[[], T]) -> T:

@@ -169,6 +169,14 @@ class DynamoTable:
         )
         return from_attributes(answer["Attributes"])
 
+    async def change(self, update: Update) -> None:
+        """Changes an item that may be large, and does not read it. Raises `ConditionFailedError`,
+        without the item.
+        """
+        await self._write(
+            "update_item", Key=to_attributes(update.key), **update.expression.arguments()
+        )
+
     async def delete(self, key: Key, expression: Expression) -> None:
         """Removes an item. Raises `ConditionFailedError`."""
         await self._write(
@@ -214,14 +222,18 @@ class DynamoTable:
             from_attributes(last_key) if last_key else None,
         )
 
-    async def count(self, condition: str, values: Mapping[str, Value]) -> int:
-        """How many items a key condition holds for, consistent; reads them all."""
+    async def count(
+        self, condition: str, values: Mapping[str, Value], *, index: str | None = None
+    ) -> int:
+        """How many items a key condition holds for; reads them all, consistent but of an index."""
         arguments: dict[str, Any] = {
             "KeyConditionExpression": condition,
             "ExpressionAttributeValues": to_attributes(values),
-            "ConsistentRead": True,
+            "ConsistentRead": index is None,
             "Select": "COUNT",
         }
+        if index is not None:
+            arguments["IndexName"] = index
         total: int = 0
         while True:
             answer = await self._call("query", **arguments)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from servicekit.aws import LazyClient, make_client
 
@@ -17,6 +17,16 @@ KEPT_SECONDS = 300.0
 
 class ParameterUnavailableError(Exception):
     """The parameter is not there, or SSM does not answer."""
+
+
+class Address(Protocol):
+    """Where another service is said to be."""
+
+    async def get(self) -> str:
+        """Its address. Raises `ParameterUnavailableError`."""
+
+    def forget(self) -> None:
+        """Has the next `get` ask again."""
 
 
 class Parameter:

@@ -1,0 +1,1 @@
+"""What automations tell of themselves, whichever service runs them."""

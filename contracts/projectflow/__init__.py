@@ -1,0 +1,1 @@
+"""ProjectFlow's contract."""

@@ -1,0 +1,1 @@
+"""The message service's ports on AWS."""

@@ -1,0 +1,54 @@
+"""The queue of what the service does later, in SQS: messages carry ids."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from functions.messaging.domain.queue_errors import QueueUnavailableError
+from servicekit.aws import LazyClient, make_client
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+_logger = logging.getLogger(__name__)
+
+
+class SqsTasks:
+    """`redrives.Tasks`."""
+
+    def __init__(self, url: str, make: Callable[[], SQSClient] | None = None) -> None:
+        self._url = url
+        self._client: LazyClient[SQSClient] = LazyClient(make or make_sqs)
+
+    async def redrive(self, redrive_id: str) -> None:
+        """See `Tasks`."""
+        await asyncio.to_thread(self._send, json.dumps({"redrive_id": redrive_id}))
+
+    def _send(self, body: str) -> None:
+        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
+
+        try:
+            self._client.get().send_message(QueueUrl=self._url, MessageBody=body)
+        except ClientError as error:
+            _logger.exception(
+                "the queue refused", extra={"aws_code": error.response["Error"]["Code"]}
+            )
+            raise QueueUnavailableError(retry_after=1) from None
+        except BotoCoreError:
+            _logger.exception("the queue does not answer")
+            raise QueueUnavailableError(retry_after=1) from None
+
+
+def make_sqs() -> SQSClient:
+    """A client with the deadlines of a call that somebody waits for."""
+    client: SQSClient = make_client(
+        "sqs",
+        connect_timeout=2,
+        read_timeout=5,
+        retries={"mode": "standard", "total_max_attempts": 3},
+    )
+    return client

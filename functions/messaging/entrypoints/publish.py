@@ -1,0 +1,14 @@
+"""Lambda handler of the calls that are made all the time: a FastAPI app behind a REST API."""
+
+from __future__ import annotations
+
+from mangum import Mangum
+
+from functions.messaging.bootstrap.publish import publish_from_environment
+from functions.messaging.routes.apps import create_publish_app
+from servicekit.errors import PROBLEM_MEDIA_TYPE
+
+app = create_publish_app(publish_from_environment())
+handler = Mangum(
+    app, lifespan="off", text_mime_types=["application/json", PROBLEM_MEDIA_TYPE, "text/"]
+)
