@@ -24,6 +24,7 @@ from functions.messaging.adapters.dynamodb_events import DynamoEvents
 from functions.messaging.adapters.eventbridge import EventBridgeBus
 from functions.messaging.adapters.schemas import EventSchemas
 from functions.messaging.domain.deliveries import DeliveryService
+from functions.messaging.domain.progress import ProgressService
 from functions.messaging.domain.dependencies import Publish
 from functions.messaging.domain.events import Event
 from functions.messaging.domain.ports import Bus, EventPage, EventStore
@@ -135,7 +136,11 @@ class _Body:
 def _cpu(store: EventStore, bus: Bus) -> float:
     service = Publishing(store, bus, EventSchemas(), utc_now)
     # Of the app this call uses the one service.
-    dependencies = Publish(events=service, deliveries=cast("DeliveryService", None))
+    dependencies = Publish(
+        events=service,
+        deliveries=cast("DeliveryService", None),
+        progress=cast("ProgressService", None),
+    )
     handler = Mangum(create_publish_app(dependencies), lifespan="off")
     spent = []
     for run in range(_WARM_UP + _RUNS):

@@ -10,10 +10,14 @@ what comes by loopback is passed on as secure, as a proxy that ends TLS would.
 
 It saves how far functions have read the streams of tables, and not what the streams hold: after a
 restart they would skip as many new changes as they had read old ones. So they begin anew.
+
+And its functions' processes start a few at a time (`localcloud.cold_starts`).
 """
 
 import os
+import sys
 from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
 from typing import Any
 
 PORTS_VARIABLE = "FRONT_DOOR_PORTS"
@@ -98,14 +102,21 @@ def _is_loopback(host: str) -> bool:
 
 def main() -> None:
     """Run MiniStack with the guard before it."""
-    from ministack import app as ministack  # noqa: PLC0415 - it reads its environment when imported
+    # Not by PYTHONPATH, which the functions would inherit.
+    sys.path.append(str(Path(__file__).parents[1]))
+    # It reads its environment when imported.
+    from ministack import app as ministack  # noqa: PLC0415
+    from ministack.core import lambda_runtime  # noqa: PLC0415
+    from ministack.services import lambda_svc  # noqa: PLC0415
+
+    from localcloud import cold_starts  # noqa: PLC0415
+
+    cold_starts.limit(lambda_runtime, lambda_svc, max(2, os.cpu_count() or 0))
 
     def save() -> None:
         ministack.save_all(ministack._build_persistence_save_dict())  # noqa: SLF001
 
     def started() -> None:
-        from ministack.services import lambda_svc  # noqa: PLC0415 - as above
-
         lambda_svc._dynamodb_stream_positions._data.clear()  # noqa: SLF001
 
     ministack.app = Guard(ministack.app, os.environ[PORTS_VARIABLE], save, started)

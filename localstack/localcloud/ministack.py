@@ -9,7 +9,7 @@ import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
-from localcloud import environment, guard, ports, process
+from localcloud import cold_starts, environment, guard, ports, process
 from localcloud.errors import LocalCloudError
 from localcloud.settings import REGION, ROOT, LocalSettings
 from localcloud.state import StateDirectory
@@ -154,7 +154,7 @@ class MiniStack:
                 sys.version,
                 sys.prefix,
                 str(ROOT),
-                Path(guard.__file__).read_text(encoding="utf-8"),
+                *(Path(file).read_text("utf-8") for file in (guard.__file__, cold_starts.__file__)),
                 variables,
             ],
             sort_keys=True,
