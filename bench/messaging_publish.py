@@ -24,10 +24,10 @@ from functions.messaging.adapters.dynamodb_events import DynamoEvents
 from functions.messaging.adapters.eventbridge import EventBridgeBus
 from functions.messaging.adapters.schemas import EventSchemas
 from functions.messaging.domain.deliveries import DeliveryService
-from functions.messaging.domain.progress import ProgressService
 from functions.messaging.domain.dependencies import Publish
 from functions.messaging.domain.events import Event
 from functions.messaging.domain.ports import Bus, EventPage, EventStore
+from functions.messaging.domain.progress import ProgressService
 from functions.messaging.domain.publishing import Publishing
 from functions.messaging.routes.apps import create_publish_app
 from servicekit.aws import make_client

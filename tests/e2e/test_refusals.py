@@ -111,7 +111,7 @@ def test_the_door_refuses_a_form(cloud):
 
 
 def test_the_door_knows_the_services_that_are_not_there_yet(cloud):
-    for service in ("PROJECTFLOW", "BROWSER", "MESSAGING"):
+    for service in ("PROJECTFLOW", "BROWSER"):
         problem(call(cloud.door(service), "GET", "/health"), 503)
 
 
