@@ -54,6 +54,7 @@ def start(entrypoint: str, broken: str = "", preload: str = "true") -> tuple[dic
             "HIGH_QUEUE_URL": "http://127.0.0.1:9/high",
             "NORMAL_QUEUE_URL": "http://127.0.0.1:9/normal",
             "MAX_RECEIVES": "5",
+            "MESSAGING_URL_PARAMETER": "/santaclaude/test/messaging/url",
             "AWS_DEFAULT_REGION": "us-east-1",
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test",

@@ -26,7 +26,14 @@ from functions.ai.domain.tokens import text_tokens, utterance_tokens
 from functions.ai.routes import job_queue
 from servicekit.errors import StoreUnavailableError
 from tests.fakes.ai_app import chat_body
-from tests.fakes.jobs import MAX_RECEIVES, Jobs, MemoryEvents, MemoryQueues, record
+from tests.fakes.jobs import (
+    MAX_RECEIVES,
+    Jobs,
+    MemoryEvents,
+    MemoryProgress,
+    MemoryQueues,
+    record,
+)
 from tests.fakes.messages import call, results
 
 pytestmark = pytest.mark.anyio
@@ -176,13 +183,13 @@ async def test_what_is_due_goes_to_the_normal_queue_by_its_turns_id(talk):
     await talk.begin()
     turn_id = await talk.talk()
     due = talk.memory.turns.turns[turn_id].summary
-    queues, bus = MemoryQueues(), MemoryEvents()
-    dispatcher = JobDispatcher(queues, bus)
+    queues, bus, progress = MemoryQueues(), MemoryEvents(), MemoryProgress()
+    dispatcher = JobDispatcher(queues, bus, progress)
     for _ in range(2):
         await dispatcher.dispatch([SummaryWanted(turn_id, due)])
     message = JobMessage(turn_id, due.request_id, due.traceparent, "summary")
     assert queues.sent == [("normal", message)]
-    assert bus.told == []
+    assert (bus.told, progress.notes) == ([], [])
 
 
 async def test_the_worker_makes_it_and_the_next_prompt_begins_with_it(talk):
