@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from collections.abc import Iterator
 
 import httpx
 import pytest
@@ -15,13 +14,6 @@ from contracts.messaging.realtime import ProgressClient
 from tests.e2e.conftest import chat_request, eventually, problem
 
 WAIT_SECONDS = 60.0
-
-
-@pytest.fixture
-def messaging(cloud) -> Iterator[httpx.Client]:
-    """The message service at the front door, unsigned."""
-    with httpx.Client(base_url=cloud.door("MESSAGING"), timeout=60) as client:
-        yield client
 
 
 def ticket(messaging, *topics: str) -> Ticket:

@@ -7,7 +7,6 @@ import time
 import uuid
 from collections.abc import Iterator
 
-import httpx
 import pytest
 
 from functions.messaging.adapters.dynamodb_deliveries import DynamoDeliveries
@@ -21,12 +20,6 @@ from tests.fakes.webhook_receiver import Behaviour, WebhookReceiver
 PATH = "/api/v1/subscriptions"
 TABLE = "santaclaude-local-messaging"
 SECRET = "whsec_" + "A" * 32
-
-
-@pytest.fixture
-def messaging(cloud) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=cloud.door("MESSAGING"), timeout=60) as client:
-        yield client
 
 
 @pytest.fixture

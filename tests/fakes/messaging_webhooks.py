@@ -338,7 +338,7 @@ class MemoryLetters:
 
 
 class MemoryEvents:
-    """`webhook_ports.EventReader` and `webhook_ports.KeyLog`."""
+    """`ports.Envelopes` and `webhook_ports.KeyLog`."""
 
     def __init__(self) -> None:
         self.events: dict[str, Event] = {}

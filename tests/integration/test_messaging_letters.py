@@ -18,8 +18,10 @@ from functions.messaging.adapters.dynamodb_redrives import LEASE, DynamoRedrives
 from functions.messaging.adapters.dynamodb_replays import DynamoReplays
 from functions.messaging.adapters.eventbridge_archive import EventBridgeArchive
 from functions.messaging.adapters.queue_figures import QueueFigures
+from functions.messaging.adapters.schemas import EventSchemas
 from functions.messaging.adapters.sqs_tasks import SqsTasks
 from functions.messaging.domain.deliveries import KnownConsumer
+from functions.messaging.domain.envelopes import StoredEnvelopes
 from functions.messaging.domain.figures import Depth
 from functions.messaging.domain.figures_errors import FiguresUnavailableError
 from functions.messaging.domain.letters import LetterFilter
@@ -217,6 +219,7 @@ async def test_a_redrive_of_several_hundred_through_the_real_table(table, letter
 
     count = 250
     events = DynamoEvents(table, 30)
+    envelopes = StoredEnvelopes(events, EventSchemas())
     wanted = {f"e-{n:03}" for n in range(count)}
     for event_id in sorted(wanted):
         await events.accept(event(event_id))
@@ -225,7 +228,7 @@ async def test_a_redrive_of_several_hundred_through_the_real_table(table, letter
     life = DynamoLife(table, clock, 30)
 
     def worker(shelf):
-        return RedriveWorker(redrives, shelf, events, bus, None, life, MemoryTasks(), clock)
+        return RedriveWorker(redrives, shelf, envelopes, bus, None, life, MemoryTasks(), clock)
 
     class Dying(DynamoLetters):
         batches = 0

@@ -7,10 +7,12 @@ from functions.messaging.adapters.dynamodb_letters import DynamoLetters
 from functions.messaging.adapters.dynamodb_life import DynamoLife
 from functions.messaging.adapters.dynamodb_redrives import DynamoRedrives
 from functions.messaging.adapters.eventbridge import EventBridgeBus
+from functions.messaging.adapters.schemas import EventSchemas
 from functions.messaging.adapters.sqs_tasks import SqsTasks
 from functions.messaging.bootstrap.common import begin
 from functions.messaging.bootstrap.webhooks import redeliveries
 from functions.messaging.domain.dependencies import Tasks
+from functions.messaging.domain.envelopes import StoredEnvelopes
 from functions.messaging.domain.redrive_worker import RedriveWorker
 from functions.messaging.settings import TasksSettings
 from servicekit.clock import utc_now
@@ -27,7 +29,7 @@ def tasks_from_environment() -> Tasks:
         redrives=RedriveWorker(
             redrives=DynamoRedrives(table, utc_now, kept),
             shelf=DynamoLetters(table, utc_now, kept),
-            events=DynamoEvents(table, kept),
+            events=StoredEnvelopes(DynamoEvents(table, kept), EventSchemas()),
             bus=EventBridgeBus(settings.event_bus),
             redeliveries=redeliveries(settings, table),
             life=DynamoLife(table, utc_now, kept),

@@ -44,14 +44,14 @@ def entry_bytes(envelope: Envelope) -> int:
 
 
 class StoredEnvelopes:
-    """Accepted events, as consumers get them: `webhook_ports.EventReader`."""
+    """Accepted events, as consumers get them: `ports.Envelopes`."""
 
     def __init__(self, store: EventStore, schemas: Schemas) -> None:
         self._store = store
         self._schemas = schemas
 
     async def envelope(self, event_id: str) -> Envelope | None:
-        """See `EventReader`."""
+        """See `Envelopes`."""
         event = await self._store.get(event_id)
         if event is None:
             return None

@@ -52,6 +52,13 @@ class Bus(Protocol):
         """
 
 
+class Envelopes(Protocol):
+    """Accepted events, as consumers get them."""
+
+    async def envelope(self, event_id: str) -> Envelope | None:
+        """The event, or None when it has expired; consistent. Raises `StoreUnavailableError`."""
+
+
 class Schemas(Protocol):
     """The schemas of the types of events."""
 

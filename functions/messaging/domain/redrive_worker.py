@@ -17,10 +17,9 @@ from functions.messaging.domain.dead_letters import (
     SUBSCRIPTION_PREFIX,
     Redeliveries,
 )
-from functions.messaging.domain.envelopes import envelope_of
 from functions.messaging.domain.letters import LetterShelf, ShelvedLetter
 from functions.messaging.domain.life import LifeStore, Moment
-from functions.messaging.domain.ports import Bus, EventStore
+from functions.messaging.domain.ports import Bus, Envelopes
 from functions.messaging.domain.redrives import Redrive, RedriveStore, Tasks, advanced
 from servicekit.clock import Clock
 from servicekit.errors import AppError, StoreUnavailableError
@@ -42,7 +41,7 @@ class RedriveWorker:
         self,
         redrives: RedriveStore,
         shelf: LetterShelf,
-        events: EventStore,
+        events: Envelopes,
         bus: Bus,
         redeliveries: Redeliveries,
         life: LifeStore,
@@ -141,12 +140,14 @@ class RedriveWorker:
         """Sends them; returns the keys of those that could not be sent."""
         webhooks = [one for one in letters if _is_webhook(one)]
         others = [one for one in letters if not _is_webhook(one)]
-        found = await asyncio.gather(*(self._events.get(one.letter.event_id) for one in others))
+        found = await asyncio.gather(
+            *(self._events.envelope(one.letter.event_id) for one in others)
+        )
         known = [(one, event) for one, event in zip(others, found, strict=True) if event]
         failed = {one.key for one, event in zip(others, found, strict=True) if event is None}
         if known:
             refused = await self._bus.put(
-                [envelope_of(event, target=one.letter.consumer) for one, event in known]
+                [event.model_copy(update={"target": one.letter.consumer}) for one, event in known]
             )
             failed |= {known[position][0].key for position in refused}
         delivered = await asyncio.gather(*(self._redeliver(redrive, one) for one in webhooks))

@@ -10,6 +10,7 @@ from contracts.messaging.envelope import Envelope
 from contracts.messaging.streams import stream_of
 from functions.messaging.domain.dead_letters import DeadLetter, DeadLetterBox
 from functions.messaging.domain.life import LifeStore
+from functions.messaging.domain.ports import Envelopes
 from functions.messaging.domain.subscriptions import Subscription, consumer_of
 from functions.messaging.domain.webhook_deliveries import (
     Attempt,
@@ -27,7 +28,6 @@ from functions.messaging.domain.webhook_ports import (
     Answered,
     DeliveryStore,
     EndpointStore,
-    EventReader,
     Outcome,
     SubscriptionStore,
 )
@@ -57,7 +57,7 @@ class AttemptStores:
     subscriptions: SubscriptionStore
     deliveries: DeliveryStore
     endpoints: EndpointStore
-    events: EventReader
+    events: Envelopes
     life: LifeStore
     dead_letters: DeadLetterBox
 

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from functions.messaging.domain.ports import Envelopes
 from functions.messaging.domain.subscriptions import Subscription
 from functions.messaging.domain.webhook_attempts import (
     DELETED,
@@ -25,7 +26,6 @@ from functions.messaging.domain.webhook_fanout import GRACE_SECONDS, delivery_of
 from functions.messaging.domain.webhook_ports import (
     Cursors,
     DeliveryStore,
-    EventReader,
     KeyedEvent,
     KeyLog,
     MessageHolder,
@@ -59,7 +59,7 @@ class OrderStores:
 
     subscriptions: SubscriptionStore
     deliveries: DeliveryStore
-    events: EventReader
+    events: Envelopes
     log: KeyLog
     cursors: Cursors
 

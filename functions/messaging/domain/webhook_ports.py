@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from contracts.messaging.envelope import Envelope
 from functions.messaging.domain.subscriptions import Disabled, Subscription, SubscriptionPage
 from functions.messaging.domain.webhook_deliveries import (
     Attempt,
@@ -226,13 +225,6 @@ class Cursors(Protocol):
         self, subscription_id: str, ordering_key: str, before: int, after: int
     ) -> bool:
         """False if it is not where it was."""
-
-
-class EventReader(Protocol):
-    """Accepted events, as consumers get them."""
-
-    async def envelope(self, event_id: str) -> Envelope | None:
-        """The event, or None when it has expired; consistent."""
 
 
 @dataclass(frozen=True, slots=True)

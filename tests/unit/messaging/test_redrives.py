@@ -5,7 +5,9 @@ from datetime import timedelta
 
 import pytest
 
+from functions.messaging.adapters.schemas import EventSchemas
 from functions.messaging.domain.dead_letters import DeadLetter
+from functions.messaging.domain.envelopes import StoredEnvelopes
 from functions.messaging.domain.events import Event
 from functions.messaging.domain.letters import LetterFilter
 from functions.messaging.domain.queue_errors import QueueUnavailableError
@@ -71,7 +73,7 @@ class Harness:
         self.worker = RedriveWorker(
             self.redrives,
             self.letters,
-            self.events,
+            StoredEnvelopes(self.events, EventSchemas()),
             self.bus,
             self.redeliveries,
             self.life,
@@ -126,6 +128,8 @@ async def test_letters_go_to_their_consumer_alone(harness):
         ("e-1", "projectflow-search"),
         ("e-2", "projectflow-search"),
     ]
+    known = {e.dataschema for e in harness.bus.taken}
+    assert known == {EventSchemas().path_of(event("e-1").event_type)} != {None}
     assert (done.state, done.sent, done.failed) == ("completed", 2, 0)
     assert harness.states() == {"e-1": "redriven", "e-2": "redriven"}
     (moment,) = await harness.life.of("e-1")
