@@ -9,11 +9,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeVar
 
-from functions.ai.adapters.entries import put_all
 from functions.ai.domain.errors import QueueUnavailableError
 from functions.ai.domain.job_ports import Delivery, JobMessage
 from functions.ai.domain.turns import Priority
 from servicekit.aws import LazyClient, guarded, make_client
+from servicekit.entries import put_all
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -23,6 +22,7 @@ from functions.messaging.adapters.event_items import (
 )
 from functions.messaging.domain.events import Event
 from functions.messaging.domain.ports import EventPage
+from servicekit.backoff import full_jitter
 from servicekit.clock import to_text
 from servicekit.dynamodb import (
     ConditionFailedError,
@@ -113,9 +113,8 @@ class DynamoEvents:
                 last = _last(refusal.items.get(1) or await self._table.get(head))
             else:
                 return None
-            longest = min(_FIRST_PAUSE_SECONDS * 2**attempt, _LONGEST_PAUSE_SECONDS)
-            # Full jitter: waiting equally long would let the same rivals meet again.
-            await asyncio.sleep(random.uniform(0, longest))  # noqa: S311
+            pause = full_jitter(attempt, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
+            await asyncio.sleep(pause)
         raise StoreUnavailableError(retry_after=1)
 
     def _writes(self, event: Event, head: dict[str, str], last: int) -> list[Put | Update]:

@@ -16,13 +16,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import itertools
-import random
 from collections import OrderedDict
 from datetime import timedelta
 from typing import cast
 
 from functions.messaging.domain.progress import Message, NewMessage
 from functions.messaging.domain.progress_errors import ProgressConflictError
+from servicekit.backoff import full_jitter
 from servicekit.clock import Clock, from_text, to_text
 from servicekit.dynamodb import (
     DynamoTable,
@@ -206,5 +206,4 @@ def _sk(sequence: int) -> str:
 
 
 def _pause(attempt: int) -> float:
-    # Full jitter: waiting equally long would let the same rivals meet again.
-    return random.uniform(0, _BACKOFF_SECONDS * 2 ** min(attempt, _MAX_DOUBLINGS))  # noqa: S311
+    return full_jitter(min(attempt, _MAX_DOUBLINGS), _BACKOFF_SECONDS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, cast
 from contracts.messaging.envelope import Envelope
 from functions.messaging.domain.envelopes import entry_bytes
 from servicekit.aws import LazyClient, make_client
+from servicekit.backoff import full_jitter
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -82,9 +82,7 @@ class EventBridgeBus:
         loop = asyncio.get_running_loop()
         for attempt in range(ATTEMPTS):
             if attempt:
-                # Full jitter: waiting equally long would let the same rivals meet again.
-                longest = _FIRST_PAUSE_SECONDS * 2**attempt
-                await asyncio.sleep(random.uniform(0, longest))  # noqa: S311
+                await asyncio.sleep(full_jitter(attempt, _FIRST_PAUSE_SECONDS))
             refused, again = await loop.run_in_executor(self._workers, self._put_now, entries, ends)
             entries = [entries[index] for index in refused]
             if not entries or not again:

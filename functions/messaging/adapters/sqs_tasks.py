@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from functions.messaging.domain.queue_errors import QueueUnavailableError
-from servicekit.aws import LazyClient, make_client
+from servicekit.aws import LazyClient, guarded, make_client
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
-
-_logger = logging.getLogger(__name__)
 
 
 class SqsTasks:
@@ -29,18 +26,11 @@ class SqsTasks:
         await asyncio.to_thread(self._send, json.dumps({"redrive_id": redrive_id}))
 
     def _send(self, body: str) -> None:
-        from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-        try:
-            self._client.get().send_message(QueueUrl=self._url, MessageBody=body)
-        except ClientError as error:
-            _logger.exception(
-                "the queue refused", extra={"aws_code": error.response["Error"]["Code"]}
-            )
-            raise QueueUnavailableError(retry_after=1) from None
-        except BotoCoreError:
-            _logger.exception("the queue does not answer")
-            raise QueueUnavailableError(retry_after=1) from None
+        guarded(
+            "the queue",
+            QueueUnavailableError,
+            lambda: self._client.get().send_message(QueueUrl=self._url, MessageBody=body),
+        )
 
 
 def make_sqs() -> SQSClient:

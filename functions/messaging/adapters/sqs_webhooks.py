@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import json
 import logging
-import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,16 +15,12 @@ from functions.messaging.domain.webhook_ports import (
     DeliveryMessage,
     OrderedMessage,
 )
-from servicekit.aws import LazyClient, make_client
+from servicekit.aws import LazyClient, guarded, make_client
+from servicekit.entries import put_all
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MAX_ENTRIES = 10
-"""Of one SendMessageBatch, as SQS has it."""
-
-_ATTEMPTS = 4
-_PAUSE_SECONDS = 0.1
 _logger = logging.getLogger(__name__)
 
 Entry = Mapping[str, Any]
@@ -61,22 +56,9 @@ class SqsDeliveries:
         await asyncio.to_thread(_guarded, change)
 
     async def _send_all(self, url: str, entries: Sequence[Entry]) -> None:
-        batches = [entries[n : n + MAX_ENTRIES] for n in range(0, len(entries), MAX_ENTRIES)]
-        for batch in batches:
-            await self._send_batch(url, batch)
-
-    async def _send_batch(self, url: str, entries: Sequence[Entry]) -> None:
-        """Sends entries, and those again that were refused: each is answered for itself."""
-        for attempt in range(_ATTEMPTS):
-            if attempt:
-                await asyncio.sleep(random.uniform(0, _PAUSE_SECONDS * 2**attempt))  # noqa: S311
-            refused = await asyncio.to_thread(
-                _guarded, lambda batch=entries: self._refused(url, batch)
-            )
-            entries = [entries[position] for position in refused]
-            if not entries:
-                return
-        raise QueueUnavailableError(retry_after=1)
+        refused = await put_all(entries, lambda some: _guarded(lambda: self._refused(url, some)))
+        if refused:
+            raise QueueUnavailableError(retry_after=1)
 
     def _refused(self, url: str, entries: Sequence[Entry]) -> list[int]:
         numbered: Any = [{**entry, "Id": str(n)} for n, entry in enumerate(entries)]
@@ -134,16 +116,7 @@ def _digest(*parts: str) -> str:
 
 
 def _guarded(call: Callable[[], T]) -> T:
-    from botocore.exceptions import BotoCoreError, ClientError  # noqa: PLC0415
-
-    try:
-        return call()
-    except ClientError as error:
-        _logger.exception("the queue refused", extra={"aws_code": error.response["Error"]["Code"]})
-        raise QueueUnavailableError(retry_after=1) from None
-    except BotoCoreError:
-        _logger.exception("the queue does not answer")
-        raise QueueUnavailableError(retry_after=1) from None
+    return guarded("the queue", QueueUnavailableError, call)
 
 
 def _make_client() -> SQSClient:
