@@ -12,24 +12,19 @@ import json
 import multiprocessing
 import os
 import resource
-import shutil
-import socket
 import statistics
-import subprocess
-import sys
-import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from multiprocessing.connection import Connection
-from pathlib import Path
 
 import httpx
 from botocore.credentials import Credentials
 from botocore.session import get_session
 
 from bench.figure import Figure
+from bench.local_cloud import local_cloud
 from contracts.client.signing import SigV4
 from contracts.messaging.client import MessageClient
 from contracts.messaging.progress import ProgressCreate, Ticket
@@ -39,22 +34,20 @@ from functions.messaging.domain.push import Pushed, Pusher
 from servicekit.clock import utc_now
 from tests.fakes.messaging_realtime import Clock, MemoryTable
 
-ROOT = Path(__file__).resolve().parent.parent
 _MESSAGES = 200
 _WARMING = 20
 _CONNECTIONS = 5_000
 _LIMIT_MS = 200.0
 _REGION = "us-east-1"
 _WORKER = "arn:aws:iam::000000000000:role/santaclaude-local-ai-worker"
-_NAMES = ("PROJECTFLOW", "AI", "BROWSER", "AUDIT", "MESSAGING")
 _PERCENT = 100
 
 
 def measure() -> Iterator[Figure]:
     """Both."""
     yield from measure_fan_out()
-    with _local_cloud() as (aws, door):
-        yield from _latencies(*asyncio.run(_follow(aws, door)))
+    with local_cloud() as cloud:
+        yield from _latencies(*asyncio.run(_follow(cloud.aws, cloud.messaging)))
 
 
 def measure_fan_out() -> Iterator[Figure]:
@@ -155,40 +148,6 @@ def _api(aws: str) -> str:
     name = "/santaclaude/local/messaging/api-url"
     url: str = _client(aws, "ssm").get_parameter(Name=name)["Parameter"]["Value"]
     return url
-
-
-@contextmanager
-def _local_cloud() -> Iterator[tuple[str, str]]:
-    """A local cloud's address of AWS, and its front door of the message service."""
-    with ExitStack() as held:
-        sockets = [held.enter_context(socket.socket()) for _ in range(1 + len(_NAMES))]
-        for one in sockets:
-            one.bind(("127.0.0.1", 0))
-        cloud, *ports = (one.getsockname()[1] for one in sockets)
-    folder = tempfile.mkdtemp(prefix="sc-bench-")
-    variables = {
-        **{name: value for name, value in os.environ.items() if "AWS" not in name},
-        "PYTHONPATH": str(ROOT / "localstack"),
-        "LOCAL_STATE_DIR": folder,
-        "LOCAL_CLOUD_PORT": str(cloud),
-        **{f"LOCAL_{name}_PORT": str(port) for name, port in zip(_NAMES, ports, strict=True)},
-    }
-
-    def localcloud(command: str) -> None:
-        subprocess.run(
-            [sys.executable, "-m", "localcloud", command],
-            cwd=ROOT,
-            env=variables,
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-
-    try:
-        localcloud("up")
-        yield f"http://127.0.0.1:{cloud}", f"http://127.0.0.1:{ports[-1]}"
-    finally:
-        localcloud("down")
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

@@ -275,17 +275,3 @@ def problem(response: httpx.Response, status: int, code: str | None = None) -> d
     if code:
         assert body["code"] == code
     return body
-
-
-def processes(pattern: str, state: Path) -> list[int]:
-    """Processes of this test's local cloud whose command line holds `pattern`."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            environment = (entry / "environ").read_bytes().decode(errors="replace")
-        except (OSError, ValueError):
-            continue
-        if pattern in command and str(state) in command + environment:
-            found.append(int(entry.name))
-    return found

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conftest import free_ports, processes
+from tests.e2e.conftest import free_ports
+from tests.fakes.processes import processes
 
 
 def test_up_again_deploys_nothing(cloud):

@@ -8,7 +8,8 @@ import time
 import httpx
 import pytest
 
-from tests.e2e.conftest import chat_request, eventually, problem, processes
+from tests.e2e.conftest import chat_request, eventually, problem
+from tests.fakes.processes import processes
 
 BOTH = pytest.mark.parametrize("path", ["/api/v1/chat", "/api/v1/chat/stream"])
 

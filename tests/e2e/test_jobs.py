@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from tests.e2e.conftest import chat_request, eventually, problem, processes
+from tests.e2e.conftest import chat_request, eventually, problem
+from tests.fakes.processes import processes
 
 WORKER = "ministack-lambda-santaclaude-local-ai-worker"
 ENDED = ("completed", "failed", "cancelled")

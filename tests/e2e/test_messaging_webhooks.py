@@ -183,43 +183,6 @@ def test_the_worker_keeps_the_order_of_a_key(messaging, receiver, subscribe):
     )
 
 
-def test_an_endpoint_that_is_gone_is_disabled_found_and_redriven(messaging, receiver, subscribe):
-    subscription = subscribe()
-    until_known()
-    receiver.behaves(Behaviour(410), Behaviour())
-    event_id = publish(messaging, subscription["types"][0])
-    one = f"{PATH}/{subscription['subscription_id']}"
-    consumer = f"subscription:{subscription['subscription_id']}"
-    disabled = eventually(lambda: messaging.get(one).json()["disabled"])
-    assert disabled["reason"] == "gone"
-    (found,) = deliveries(messaging, subscription)
-    assert (found["state"], found["error"], found["attempts"]) == ("dead", "status_410", 1)
-
-    letters = "/api/v1/streams/default-events/dead-letters"
-
-    def letter():
-        answer = messaging.get(letters, params={"consumer": consumer})
-        assert answer.status_code == 200, answer.text
-        return answer.json()["dead_letters"]
-
-    (dead,) = eventually(letter)
-    assert (dead["event_id"], dead["error"], dead["attempts"]) == (event_id, "status_410", 1)
-    life = messaging.get(f"/api/v1/events/{event_id}").json()
-    assert life["state"] == "dead"
-
-    enabled = messaging.patch(one, json={"version": 2, "enabled": True}).json()
-    assert (enabled["enabled"], enabled["disabled"]) == (True, None)
-    redrive = messaging.post(
-        "/api/v1/streams/default-events/redrive", json={"filter": {"consumer": consumer}}
-    )
-    assert redrive.status_code == 202, redrive.text
-    eventually(lambda: deliveries(messaging, subscription)[0]["state"] == "delivered")
-    assert receiver.ids == [event_id, event_id]
-    assert eventually(
-        lambda: messaging.get(f"/api/v1/events/{event_id}").json()["state"] == "delivered"
-    )
-
-
 def test_a_published_event_reaches_the_webhook(messaging, receiver, subscribe):
     """The whole path: accepted, put on the bus, routed, fanned out, posted."""
     subscription = subscribe(secret=SECRET, filter={"data.n": 1})

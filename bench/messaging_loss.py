@@ -1,0 +1,280 @@
+"""The loss check: whether each event that was accepted arrived, and had one effect.
+
+In the first phase events are published under known ids while processes of the service are killed,
+refused calls are repeated, some are sent twice on purpose, and the webhook's receiver fails now and
+then. In the second it becomes quiet, dead letters are sent again, and sets of ids are compared:
+what was accepted, what the receiver had and could verify, what the service has on record.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from bench.figure import Figure
+from bench.local_cloud import local_cloud
+from contracts.messaging.subscriptions import MAX_DELIVERIES
+from functions.messaging.domain.webhook_fanout import CACHED_SECONDS
+from tests.fakes.processes import kill_a_worker
+from tests.fakes.webhook_receiver import Behaviour, WebhookReceiver
+
+COUNT = 10_000
+"""Events of the whole check."""
+
+PUBLISHING = ["santaclaude-local-messaging-publish", "santaclaude-local-messaging-sweep"]
+DELIVERING = ["santaclaude-local-messaging-relay", "santaclaude-local-messaging-deliver"]
+"""Killed ones keep what they had claimed until their leases end: minutes."""
+
+_LOOK_SECONDS = 0.05
+_BATCHES_AT_ONCE = 4
+_READS_AT_ONCE = 8
+_TRIES = 40
+_PATIENCE_SECONDS = 1_800.0
+_REDRIVE_SECONDS = 20.0
+_ACCEPTED = 202
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a check found; ids of events."""
+
+    accepted: frozenset[str]
+    unaccepted: frozenset[str]
+    lost_at_the_webhook: frozenset[str]
+    lost_on_record: frozenset[str]
+    """Events whose life does not say that every consumer has them."""
+    doubled: frozenset[str]
+    """Events with more than one delivery to the one subscription."""
+    requests: int
+    """Of the receiver, those that it refused or had already included."""
+    repeated_calls: int
+    kills: int
+    redriven: int
+    publishing_seconds: float
+    settling_seconds: float
+
+
+def measure(count: int = COUNT) -> Iterator[Figure]:
+    """The whole check, in a local cloud of its own."""
+    random = Random(1)
+    with local_cloud() as cloud:
+
+        def kill() -> bool:
+            return kill_a_worker(PUBLISHING + DELIVERING, cloud.state, random)
+
+        found = asyncio.run(check(cloud.messaging, kill, count, random))
+    yield Figure("loss check: events accepted", len(found.accepted), "", floor=count)
+    yield Figure("loss check: lost at the webhook", len(found.lost_at_the_webhook), "", 0)
+    yield Figure("loss check: lost by the service's record", len(found.lost_on_record), "", 0)
+    yield Figure("loss check: doubled in effect", len(found.doubled), "", 0)
+    yield Figure("loss check: processes killed", found.kills, "")
+    yield Figure("loss check: calls repeated by the publisher", found.repeated_calls, "")
+    yield Figure("loss check: requests of the webhook", found.requests, "")
+    yield Figure("loss check: dead letters sent again", found.redriven, "")
+    yield Figure("loss check: publishing", found.publishing_seconds, "s")
+    yield Figure("loss check: until quiet", found.settling_seconds, "s")
+
+
+async def check(
+    door: str,
+    kill: Callable[[], bool],
+    count: int,
+    random: Random,
+    *,
+    batch: int = 50,
+    kill_every: int = 250,
+    patience_seconds: float = _PATIENCE_SECONDS,
+) -> Found:
+    """Both phases, for `count` events through the message service's front door.
+
+    Events are published in calls of `batch`; `kill` is called at the first one, and each time that
+    `kill_every` more are accepted. What has not arrived `patience_seconds` after that is lost.
+    """
+    event_type = f"loss.{uuid4().hex}"
+    ids = [f"{event_type}-{number}" for number in range(count)]
+    # One in twenty requests of the receiver fails.
+    script = [Behaviour(503) if random.random() < 0.05 else Behaviour() for _ in range(2 * count)]  # noqa: PLR2004
+    with WebhookReceiver([*script, Behaviour()]) as receiver:
+        async with httpx.AsyncClient(base_url=door, timeout=60) as client:
+            service = _Service(client, event_type)
+            subscription = await service.subscribe(receiver.url)
+            began = time.monotonic()
+            publisher = _Publisher(client, event_type, random, batch)
+            publishing = asyncio.create_task(publisher.publish(ids))
+            kills, kill_at = 0, 0
+            while not publishing.done():
+                await asyncio.wait([publishing], timeout=_LOOK_SECONDS)
+                if len(publisher.accepted) >= kill_at:
+                    kills += await asyncio.to_thread(kill)
+                    kill_at = len(publisher.accepted) + kill_every
+            await publishing
+            published = time.monotonic()
+            accepted = frozenset(publisher.accepted)
+            redriven = await service.settle(
+                lambda: accepted <= set(receiver.ids), published + patience_seconds
+            )
+            deliveries = await service.deliveries(subscription)
+            on_record = await service.delivered(sorted(accepted))
+            await service.unsubscribe(subscription)
+        verified = {one.verified(subscription["secret"])["id"] for one in list(receiver.received)}
+        requests = len(receiver.received)
+    counts = Counter(one["event_id"] for one in deliveries)
+    return Found(
+        accepted=accepted,
+        unaccepted=frozenset(ids) - accepted,
+        lost_at_the_webhook=accepted - verified,
+        lost_on_record=accepted - on_record,
+        doubled=frozenset(event_id for event_id, times in counts.items() if times > 1),
+        requests=requests,
+        repeated_calls=publisher.repeated,
+        kills=kills,
+        redriven=redriven,
+        publishing_seconds=published - began,
+        settling_seconds=time.monotonic() - published,
+    )
+
+
+class _Publisher:
+    """Publishes until everything is accepted, or was refused too often."""
+
+    def __init__(
+        self, client: httpx.AsyncClient, event_type: str, random: Random, batch: int
+    ) -> None:
+        self._client = client
+        self._type = event_type
+        self._random = random
+        self._size = batch
+        self.accepted: set[str] = set()
+        self.repeated = 0
+
+    async def publish(self, ids: Sequence[str]) -> None:
+        turn = asyncio.Semaphore(_BATCHES_AT_ONCE)
+
+        async def one(batch: Sequence[str]) -> None:
+            async with turn:
+                await self._batch(batch)
+                if self._random.random() < 0.1:  # noqa: PLR2004 - one in ten is sent twice
+                    await self._batch(batch)
+
+        await asyncio.gather(
+            *(one(ids[first : first + self._size]) for first in range(0, len(ids), self._size))
+        )
+
+    async def _batch(self, batch: Sequence[str]) -> None:
+        left = list(batch)
+        for attempt in range(_TRIES):
+            if not left:
+                return
+            if attempt:
+                self.repeated += 1
+                await asyncio.sleep(self._random.random() * min(2.0, 0.1 * 2**attempt))
+            accepted = await self._send(left)
+            self.accepted |= accepted
+            left = [event_id for event_id in left if event_id not in accepted]
+
+    async def _send(self, ids: Sequence[str]) -> set[str]:
+        events = [{"event_type": self._type, "id": one, "payload": {"text": one}} for one in ids]
+        try:
+            answer = await self._client.post("/api/v1/events/batch", json={"events": events})
+        except httpx.TransportError:
+            return set()
+        if answer.status_code != _ACCEPTED:
+            return set()
+        results = answer.json()["results"]
+        return {
+            event_id
+            for event_id, result in zip(ids, results, strict=True)
+            if result["status"] == _ACCEPTED
+        }
+
+
+class _Service:
+    """What the check asks of the message service beside publishing."""
+
+    def __init__(self, client: httpx.AsyncClient, event_type: str) -> None:
+        self._client = client
+        self._type = event_type
+
+    async def subscribe(self, url: str) -> dict[str, Any]:
+        body = {"url": url, "types": [self._type], "max_concurrency": 20}
+        subscription = await self._call("POST", "/api/v1/subscriptions", json=body)
+        await asyncio.sleep(CACHED_SECONDS + 1)
+        return subscription
+
+    async def unsubscribe(self, subscription: dict[str, Any]) -> None:
+        await self._call("DELETE", f"/api/v1/subscriptions/{subscription['subscription_id']}")
+
+    async def settle(self, arrived: Callable[[], bool], deadline: float) -> int:
+        """Waits until everything has arrived; how many dead letters it sent again meanwhile."""
+        redriven = 0
+        redrive_at = time.monotonic() + _REDRIVE_SECONDS
+        while not arrived() and time.monotonic() < deadline:
+            await asyncio.sleep(1)
+            if time.monotonic() > redrive_at:
+                redriven += await self._redrive()
+                redrive_at = time.monotonic() + _REDRIVE_SECONDS
+        return redriven
+
+    async def _redrive(self) -> int:
+        stream = "/api/v1/streams/default-events"
+        letters = await self._call("GET", f"{stream}/dead-letters", params={"type": self._type})
+        count = len(letters["dead_letters"])
+        if count:
+            await self._call("POST", f"{stream}/redrive", json={"filter": {"type": self._type}})
+        return count
+
+    async def deliveries(self, subscription: dict[str, Any]) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        path = f"/api/v1/subscriptions/{subscription['subscription_id']}/deliveries"
+        cursor = None
+        while True:
+            params = {"limit": MAX_DELIVERIES} | ({"cursor": cursor} if cursor else {})
+            page = await self._call("GET", path, params=params)
+            found += page["deliveries"]
+            cursor = page["next_cursor"]
+            if cursor is None:
+                return found
+
+    async def delivered(self, ids: Sequence[str]) -> frozenset[str]:
+        """Those of whose life the service says that every consumer has them."""
+        turn = asyncio.Semaphore(_READS_AT_ONCE)
+
+        async def one(event_id: str) -> str | None:
+            async with turn:
+                # A report may lie a moment behind the request.
+                for _ in range(_TRIES):
+                    life = await self._call("GET", f"/api/v1/events/{event_id}")
+                    if life["state"] == "delivered":
+                        return event_id
+                    await asyncio.sleep(1)
+            return None
+
+        return frozenset(filter(None, await asyncio.gather(*(one(event_id) for event_id in ids))))
+
+    async def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
+        """The answer to a call, which is repeated where the service fails."""
+        for _ in range(_TRIES):
+            answer = await self._client.request(method, path, **arguments)
+            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
+                answer.raise_for_status()
+                told: dict[str, Any] = answer.json()
+                return told
+            await asyncio.sleep(0.5)
+        answer.raise_for_status()
+        raise AssertionError
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--events", type=int, default=COUNT)
+    for figure in measure(parser.parse_args().events):
+        print(figure.line(), flush=True)

@@ -1,0 +1,33 @@
+"""Processes of a local cloud, found to be killed."""
+
+from __future__ import annotations
+
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
+from random import Random
+
+
+def processes(pattern: str, state: Path) -> list[int]:
+    """Those whose command line holds `pattern`, of the local cloud whose state lies there."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            environment = (entry / "environ").read_bytes().decode(errors="replace")
+        except (OSError, ValueError):
+            continue
+        if pattern in command and str(state) in command + environment:
+            found.append(int(entry.name))
+    return found
+
+
+def kill_a_worker(functions: list[str], state: Path, random: Random) -> bool:
+    """Kills one process that runs one of the functions; whether there was one."""
+    victims = [pid for name in functions for pid in processes(f"ministack-lambda-{name}-", state)]
+    if not victims:
+        return False
+    with suppress(ProcessLookupError):
+        os.kill(random.choice(victims), signal.SIGKILL)
+    return True
