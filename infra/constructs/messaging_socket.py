@@ -12,6 +12,7 @@ from aws_cdk import aws_logs as logs
 from aws_cdk import aws_ssm as ssm
 from constructs import Construct
 
+from infra.constructs.alarms import Alarm, Alarms
 from infra.constructs.permissions import invoke, items
 from infra.constructs.python_function import FunctionDefaults, PythonFunction
 from infra.constructs.service_api import STAGE
@@ -227,6 +228,25 @@ class Realtime(Construct):
         self._api.allow(self._push)
         self._push.alias.configure_async_invoke(retry_attempts=2, max_event_age=_PUSH_MAX_AGE)
         acknowledge(self._push.alias, Reason.RESUMED)
+        Alarms(
+            self,
+            "Alarms",
+            prefix=prefix,
+            topic_name=settings.alarm_topic,
+            alarms=[
+                Alarm(
+                    name="push-failing",
+                    says="Progress does not reach topics with many connections: see the log of "
+                    f"{self._push.name}. Clients get it when they ask again.",
+                    namespace="AWS/Lambda",
+                    metric="Errors",
+                    dimensions={"FunctionName": self._push.name},
+                    above=0,
+                    minutes=5,
+                    periods=3,
+                ),
+            ],
+        )
 
     def tickets(self) -> tuple[dict[str, str], Sequence[iam.PolicyStatement]]:
         """What the function needs that issues tickets: its environment and its rights."""
