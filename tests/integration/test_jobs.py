@@ -14,7 +14,6 @@ from botocore.session import get_session
 from moto import mock_aws
 
 from contracts.messaging.client import MessageClient
-from functions.ai.adapters import entries
 from functions.ai.adapters.job_changes import changes_from
 from functions.ai.adapters.sqs_jobs import SqsJobs
 from functions.ai.adapters.turn_items import Retention, turn_item
@@ -22,6 +21,7 @@ from functions.ai.domain.errors import QueueUnavailableError
 from functions.ai.domain.job_ports import JobChange, JobMessage, SummaryWanted
 from functions.ai.domain.turns import Failure, Job, SummaryDue, Turn
 from functions.ai.routes.job_queue import delivery_from, message_from
+from servicekit import entries
 from servicekit.dynamodb import to_attributes
 from tests.fakes.jobs import DISPATCH_ENVIRONMENT
 
