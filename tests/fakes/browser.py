@@ -1,0 +1,92 @@
+"""The browser pool's parts for tests: links with names, a worker with a script."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+
+from functions.browser.domain.dispatch import Command, Dispatcher, Reply
+from functions.browser.domain.leases import Leases
+from functions.browser.domain.sessions import Limits, Reaper, Sessions
+from servicekit.audit import AuditTrail
+from servicekit.idempotency import Idempotency, RecordStore
+from tests.fakes.memory import MemoryOutbox
+
+START = datetime(2026, 1, 5, 9, 30, tzinfo=UTC)
+LIMITS = Limits(
+    pool=4,
+    per_project=3,
+    per_user=2,
+    idle=timedelta(seconds=300),
+    age=timedelta(seconds=1000),
+)
+
+
+class PoolClock:
+    """Shows what it is set to; whoever sleeps moves it on."""
+
+    def __init__(self) -> None:
+        self.now = START
+        self.slept: list[float] = []
+
+    def __call__(self) -> datetime:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += timedelta(seconds=seconds)
+
+
+def reply(**changes) -> Reply:
+    """What a browser function says when all went well."""
+    said = Reply(
+        env_id="env-1",
+        continuity="live",
+        lost=(),
+        page_count=1,
+        checkpoint_stored=True,
+        refused=False,
+        denials=(),
+        results={"steps": []},
+    )
+    return replace(said, **changes)
+
+
+class ScriptedWorker:
+    """`dispatch.Worker`: says or raises one of `script` after another, then goes on as well."""
+
+    def __init__(self, *script: Reply | Exception) -> None:
+        self.script = list(script)
+        self.commands: list[Command] = []
+
+    async def run(self, command: Command) -> Reply:
+        self.commands.append(command)
+        said = self.script.pop(0) if self.script else reply()
+        if isinstance(said, Exception):
+            raise said
+        return said
+
+
+class NamedCheckpoints:
+    """`dispatch.Checkpoints`: links that say what they are for."""
+
+    async def reading(self, session_id: str, epoch: int, lasts: timedelta) -> str:
+        return f"get {epoch}"
+
+    async def writing(self, session_id: str, epoch: int, lasts: timedelta) -> str:
+        return f"put {epoch}"
+
+
+class Pool:
+    """Everything that works on one table of sessions."""
+
+    def __init__(self, store, records: RecordStore, clock: PoolClock) -> None:
+        self.store = store
+        self.clock = clock
+        self.outbox = MemoryOutbox()
+        self.worker = ScriptedWorker()
+        trail = AuditTrail(self.outbox, clock)
+        self.sessions = Sessions(store, Idempotency(records, clock, 86_400), trail, LIMITS, clock)
+        self.leases = Leases(store, LIMITS, clock, clock.sleep)
+        self.reaper = Reaper(store, LIMITS, clock)
+        self.dispatcher = Dispatcher(
+            self.sessions, self.leases, self.worker, NamedCheckpoints(), trail
+        )
