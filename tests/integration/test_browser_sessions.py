@@ -1,6 +1,8 @@
 """Sessions, leases and places as DynamoDB keeps them, and commands that run under them."""
 
 import asyncio
+import importlib
+import sys
 from dataclasses import replace
 from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
@@ -21,9 +23,10 @@ from functions.browser.domain.session_errors import (
 )
 from functions.browser.domain.sessions import Caller, NewSession
 from servicekit.audit import AuditUnavailableError
-from servicekit.dynamodb import DynamoRecords
+from servicekit.dynamodb import DynamoRecords, DynamoTable
 from servicekit.idempotency import Request
 from tests.fakes.browser import LIMITS, Pool, PoolClock, reply
+from tests.integration.conftest import TABLE
 
 pytestmark = pytest.mark.anyio
 
@@ -269,3 +272,33 @@ async def test_links_are_for_one_checkpoint_and_end_soon(make_client):
         address = urlsplit(link)
         assert address.path == f"/sessions/s1/checkpoints/{epoch}"
         assert parse_qs(address.query)["X-Amz-Expires"] == ["90"]
+
+
+def test_the_reaper_works_with_its_environment(make_client, monkeypatch):
+    settings = {
+        "ENVIRONMENT": "dev",
+        "POWERTOOLS_SERVICE_NAME": "browser-pool-service",
+        "POWERTOOLS_LOG_LEVEL": "INFO",
+        "TABLE_NAME": TABLE,
+        "MAX_SESSIONS": "20",
+        "MAX_PROJECT_SESSIONS": "10",
+        "MAX_USER_SESSIONS": "5",
+        "SESSION_IDLE_SECONDS": "300",
+        "SESSION_AGE_SECONDS": "3600",
+    }
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+
+    async def leave_a_session() -> None:
+        table = DynamoTable(TABLE, make_client)
+        await open_session(Pool(DynamoSessions(table), DynamoRecords(table), PoolClock()))
+        table.close()
+
+    asyncio.run(leave_a_session())
+    reap = importlib.import_module("functions.browser.entrypoints.reap")
+    # Its time is now, which is long after the session's.
+    assert reap.handler({}, None) == {"ended": 1}
+    assert reap.handler({}, None) == {"ended": 0}
+    reap._runner.close()
+    # Another test that imports it gets one with an open loop.
+    del sys.modules[reap.__name__]
