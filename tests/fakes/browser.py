@@ -66,12 +66,17 @@ class ScriptedWorker:
 
 
 class NamedCheckpoints:
-    """`dispatch.Checkpoints`: links that say what they are for."""
+    """`dispatch.Checkpoints`: links that say what they are for, or `failure`."""
+
+    def __init__(self) -> None:
+        self.failure: Exception | None = None
 
     async def reading(self, session_id: str, epoch: int, lasts: timedelta) -> str:
         return f"get {epoch}"
 
     async def writing(self, session_id: str, epoch: int, lasts: timedelta) -> str:
+        if self.failure is not None:
+            raise self.failure
         return f"put {epoch}"
 
 
@@ -83,10 +88,11 @@ class Pool:
         self.clock = clock
         self.outbox = MemoryOutbox()
         self.worker = ScriptedWorker()
+        self.checkpoints = NamedCheckpoints()
         trail = AuditTrail(self.outbox, clock)
         self.sessions = Sessions(store, Idempotency(records, clock, 86_400), trail, LIMITS, clock)
         self.leases = Leases(store, LIMITS, clock, clock.sleep)
         self.reaper = Reaper(store, LIMITS, clock)
         self.dispatcher = Dispatcher(
-            self.sessions, self.leases, self.worker, NamedCheckpoints(), trail
+            self.sessions, self.leases, self.worker, self.checkpoints, trail
         )

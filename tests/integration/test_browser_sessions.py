@@ -24,6 +24,7 @@ from functions.browser.domain.session_errors import (
 from functions.browser.domain.sessions import Caller, NewSession
 from servicekit.audit import AuditUnavailableError
 from servicekit.dynamodb import DynamoRecords, DynamoTable
+from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import Request
 from tests.fakes.browser import LIMITS, Pool, PoolClock, reply
 from tests.integration.conftest import TABLE
@@ -188,6 +189,29 @@ async def test_a_command_that_was_not_begun_makes_nobody_wait(pool):
     with pytest.raises(WorkerUnavailableError):
         await run(pool, session)
     await run(pool, session)
+
+
+async def test_a_command_without_links_is_not_begun_and_makes_nobody_wait(pool):
+    session = await open_session(pool)
+    pool.checkpoints.failure = StoreUnavailableError()
+    with pytest.raises(StoreUnavailableError):
+        await run(pool, session)
+    pool.checkpoints.failure = None
+    await run(pool, session)
+    assert len(pool.worker.commands) == 1
+
+
+async def test_denials_are_recorded_though_the_session_was_closed_meanwhile(pool, monkeypatch):
+    session = await open_session(pool)
+
+    async def close_and_answer(_command):
+        await pool.sessions.close(CALLER, session.session_id)
+        return reply(denials=[Denial("10.0.0.1", 80, "not_global")])
+
+    monkeypatch.setattr(pool.worker, "run", close_and_answer)
+    with pytest.raises(SessionNotFoundError):
+        await run(pool, session)
+    assert pool.outbox.events[-1]["action"] == "browser.egress"
 
 
 async def test_after_an_unknown_outcome_the_lease_has_to_end(pool):

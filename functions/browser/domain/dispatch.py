@@ -131,8 +131,9 @@ class Dispatcher:
             await self._leases.abandon(lease)
             raise NotLiveError(extensions={"continuity": reply.continuity})
         after = _after(lease, reply)
-        await self._leases.finish(lease, after)
+        # First: a session that was closed meanwhile has been denied addresses all the same.
         await self._tell_denials(lease.session, reply.denials)
+        await self._leases.finish(lease, after)
         return Answer(after, reply)
 
     async def _ask(
@@ -140,6 +141,10 @@ class Dispatcher:
     ) -> Reply:
         try:
             command = await self._command(lease, batch, budget, require_live=require_live)
+        except BaseException:
+            await self._leases.abandon(lease)
+            raise
+        try:
             return await self._worker.run(command)
         except WorkerUnavailableError:
             await self._leases.abandon(lease)
