@@ -56,6 +56,10 @@ class Reason(Enum):
         ),
         "Replays have ids of their own; EventBridge knows them by their names alone.",
     )
+    LOGS_ALONE = (
+        ("Serverless-LambdaTracing",),
+        "What runs here may be anybody's page: its role writes a log, and sends no traces.",
+    )
     NO_RESOURCE = (
         ("AwsSolutions-IAM5[Resource::*]",),
         "Putting traces and metrics and listing streams are actions without a resource.",
