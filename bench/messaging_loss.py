@@ -1,18 +1,22 @@
 """The loss check: whether each event that was accepted arrived, and had one effect.
 
-In the first phase events are published under known ids while processes of the service are killed,
-refused calls are repeated, some are sent twice on purpose, and the webhook's receiver fails now and
-then. In the second it becomes quiet, dead letters are sent again, and sets of ids are compared:
-what was accepted, what the receiver had and could verify, what the service has on record.
+In the first phase events are published under known ids while processes of the service and of a
+consumer are killed, refused calls are repeated, some are sent twice on purpose, and the webhook's
+receiver fails now and then. In the second it becomes quiet, dead letters are sent again, and ids
+are compared: what was accepted; what the receiver verified and took; how often each had its effect
+at the consumer, which counts it in the transaction that ends its claim; what is on record.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import functools
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
 from typing import Any
@@ -22,10 +26,10 @@ import httpx
 
 from bench.figure import Figure
 from bench.local_cloud import local_cloud
-from contracts.messaging.subscriptions import MAX_DELIVERIES
 from functions.messaging.domain.webhook_fanout import CACHED_SECONDS
+from tests.fakes.mortal import EFFECT, REPORT, command, counts, environment, prepare, remove
 from tests.fakes.processes import kill_a_worker
-from tests.fakes.webhook_receiver import Behaviour, WebhookReceiver
+from tests.fakes.webhook_receiver import Behaviour, Received, WebhookReceiver
 
 COUNT = 10_000
 """Events of the whole check."""
@@ -34,7 +38,14 @@ PUBLISHING = ["santaclaude-local-messaging-publish", "santaclaude-local-messagin
 DELIVERING = ["santaclaude-local-messaging-relay", "santaclaude-local-messaging-deliver"]
 """Killed ones keep what they had claimed until their leases end: minutes."""
 
+_BUS = "santaclaude-local"
 _LOOK_SECONDS = 0.05
+_FAILING = 0.05
+"""Of the receiver's requests."""
+
+_REPEATED = 0.1
+"""Of the publisher's calls."""
+
 _BATCHES_AT_ONCE = 4
 _READS_AT_ONCE = 8
 _TRIES = 40
@@ -50,12 +61,17 @@ class Found:
     accepted: frozenset[str]
     unaccepted: frozenset[str]
     lost_at_the_webhook: frozenset[str]
+    """Events that the receiver never answered with 2xx and a signature that it could verify."""
+    lost_at_the_consumer: frozenset[str]
     lost_on_record: frozenset[str]
     """Events whose life does not say that every consumer has them."""
-    doubled: frozenset[str]
-    """Events with more than one delivery to the one subscription."""
-    requests: int
-    """Of the receiver, those that it refused or had already included."""
+    doubled_at_the_consumer: frozenset[str]
+    """Events that had their effect more than once."""
+    refused_by_the_webhook: int
+    dropped_by_the_webhook: int
+    """Requests that it took for an event that it had: it knows them by the `webhook-id`."""
+    duplicates_at_the_consumer: int
+    """Attempts that were reported beyond one for each event."""
     repeated_calls: int
     kills: int
     redriven: int
@@ -71,14 +87,20 @@ def measure(count: int = COUNT) -> Iterator[Figure]:
         def kill() -> bool:
             return kill_a_worker(PUBLISHING + DELIVERING, cloud.state, random)
 
-        found = asyncio.run(check(cloud.messaging, kill, count, random))
+        found = asyncio.run(check(cloud.messaging, cloud.aws, kill, count, random))
     yield Figure("loss check: events accepted", len(found.accepted), "", floor=count)
+    yield Figure("loss check: lost at the consumer", len(found.lost_at_the_consumer), "", 0)
     yield Figure("loss check: lost at the webhook", len(found.lost_at_the_webhook), "", 0)
     yield Figure("loss check: lost by the service's record", len(found.lost_on_record), "", 0)
-    yield Figure("loss check: doubled in effect", len(found.doubled), "", 0)
+    doubled = len(found.doubled_at_the_consumer)
+    yield Figure("loss check: doubled in effect at the consumer", doubled, "", 0)
+    yield Figure(
+        "loss check: duplicates without effect there", found.duplicates_at_the_consumer, ""
+    )
+    yield Figure("loss check: requests refused by the webhook", found.refused_by_the_webhook, "")
+    yield Figure("loss check: duplicates dropped by the webhook", found.dropped_by_the_webhook, "")
     yield Figure("loss check: processes killed", found.kills, "")
     yield Figure("loss check: calls repeated by the publisher", found.repeated_calls, "")
-    yield Figure("loss check: requests of the webhook", found.requests, "")
     yield Figure("loss check: dead letters sent again", found.redriven, "")
     yield Figure("loss check: publishing", found.publishing_seconds, "s")
     yield Figure("loss check: until quiet", found.settling_seconds, "s")
@@ -86,6 +108,7 @@ def measure(count: int = COUNT) -> Iterator[Figure]:
 
 async def check(
     door: str,
+    aws: str,
     kill: Callable[[], bool],
     count: int,
     random: Random,
@@ -94,16 +117,20 @@ async def check(
     kill_every: int = 250,
     patience_seconds: float = _PATIENCE_SECONDS,
 ) -> Found:
-    """Both phases, for `count` events through the message service's front door.
+    """Both phases, for `count` events through the message service's front door, with a consumer of
+    the bus at the address `aws`.
 
-    Events are published in calls of `batch`; `kill` is called at the first one, and each time that
-    `kill_every` more are accepted. What has not arrived `patience_seconds` after that is lost.
+    Events are published in calls of `batch`. At the first one, and each time that `kill_every` more
+    are accepted, `kill` is called and the consumer is killed. What has not arrived
+    `patience_seconds` after that is lost.
     """
     event_type = f"loss.{uuid4().hex}"
     ids = [f"{event_type}-{number}" for number in range(count)]
-    # One in twenty requests of the receiver fails.
-    script = [Behaviour(503) if random.random() < 0.05 else Behaviour() for _ in range(2 * count)]  # noqa: PLR2004
-    with WebhookReceiver([*script, Behaviour()]) as receiver:
+    script = [Behaviour(503 if random.random() < _FAILING else 204) for _ in range(2 * count)]
+    with (
+        WebhookReceiver([*script, Behaviour()]) as receiver,
+        _consumer(aws, event_type) as consumer,
+    ):
         async with httpx.AsyncClient(base_url=door, timeout=60) as client:
             service = _Service(client, event_type)
             subscription = await service.subscribe(receiver.url)
@@ -115,32 +142,85 @@ async def check(
                 await asyncio.wait([publishing], timeout=_LOOK_SECONDS)
                 if len(publisher.accepted) >= kill_at:
                     kills += await asyncio.to_thread(kill)
+                    kills += consumer.kill()
                     kill_at = len(publisher.accepted) + kill_every
             await publishing
             published = time.monotonic()
             accepted = frozenset(publisher.accepted)
-            redriven = await service.settle(
-                lambda: accepted <= set(receiver.ids), published + patience_seconds
-            )
-            deliveries = await service.deliveries(subscription)
+
+            def arrived() -> bool:
+                return accepted <= _taken(receiver).keys() and not accepted - effects().keys()
+
+            effects = functools.partial(consumer.counts, EFFECT, sorted(accepted))
+            redriven = await service.settle(arrived, published + patience_seconds)
             on_record = await service.delivered(sorted(accepted))
             await service.unsubscribe(subscription)
-        verified = {one.verified(subscription["secret"])["id"] for one in list(receiver.received)}
-        requests = len(receiver.received)
-    counts = Counter(one["event_id"] for one in deliveries)
+        taken = _taken(receiver)
+        secret = subscription["secret"]
+        verified = {one.verified(secret)["id"] for one in receiver.received if _is_taken(one)}
+        refused = sum(not _is_taken(one) for one in receiver.received)
+        effected = effects()
+        reported = consumer.counts(REPORT, sorted(accepted))
     return Found(
         accepted=accepted,
         unaccepted=frozenset(ids) - accepted,
         lost_at_the_webhook=accepted - verified,
+        lost_at_the_consumer=accepted - effected.keys(),
         lost_on_record=accepted - on_record,
-        doubled=frozenset(event_id for event_id, times in counts.items() if times > 1),
-        requests=requests,
+        doubled_at_the_consumer=frozenset(one for one, times in effected.items() if times > 1),
+        refused_by_the_webhook=refused,
+        dropped_by_the_webhook=taken.total() - len(taken),
+        duplicates_at_the_consumer=reported.total() - len(reported),
         repeated_calls=publisher.repeated,
         kills=kills,
         redriven=redriven,
         publishing_seconds=published - began,
         settling_seconds=time.monotonic() - published,
     )
+
+
+def _is_taken(request: Received) -> bool:
+    return httpx.codes.is_success(request.status)
+
+
+def _taken(receiver: WebhookReceiver) -> Counter[str]:
+    """How often the receiver took an event."""
+    return Counter(one.headers["webhook-id"] for one in list(receiver.received) if _is_taken(one))
+
+
+@contextmanager
+def _consumer(aws: str, event_type: str) -> Iterator[_Consumer]:
+    prepare(aws, _BUS, event_type)
+    consumer = _Consumer(aws)
+    try:
+        yield consumer
+    finally:
+        consumer.end()
+        remove(aws, _BUS)
+
+
+class _Consumer:
+    """A process that consumes, and another one each time that it is killed."""
+
+    def __init__(self, aws: str) -> None:
+        self._aws = aws
+        self._process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(command(self._aws, "go-on-consuming"), env=environment())
+
+    def kill(self) -> int:
+        self.end()
+        self._process = self._start()
+        return 1
+
+    def end(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def counts(self, kind: str, ids: Sequence[str]) -> Counter[str]:
+        """How often it counted each of the events; without those that it never did."""
+        return counts(self._aws, kind, ids)
 
 
 class _Publisher:
@@ -162,7 +242,7 @@ class _Publisher:
         async def one(batch: Sequence[str]) -> None:
             async with turn:
                 await self._batch(batch)
-                if self._random.random() < 0.1:  # noqa: PLR2004 - one in ten is sent twice
+                if self._random.random() < _REPEATED:
                     await self._batch(batch)
 
         await asyncio.gather(
@@ -231,18 +311,6 @@ class _Service:
         if count:
             await self._call("POST", f"{stream}/redrive", json={"filter": {"type": self._type}})
         return count
-
-    async def deliveries(self, subscription: dict[str, Any]) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = []
-        path = f"/api/v1/subscriptions/{subscription['subscription_id']}/deliveries"
-        cursor = None
-        while True:
-            params = {"limit": MAX_DELIVERIES} | ({"cursor": cursor} if cursor else {})
-            page = await self._call("GET", path, params=params)
-            found += page["deliveries"]
-            cursor = page["next_cursor"]
-            if cursor is None:
-                return found
 
     async def delivered(self, ids: Sequence[str]) -> frozenset[str]:
         """Those of whose life the service says that every consumer has them."""

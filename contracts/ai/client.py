@@ -2,88 +2,32 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from datetime import date
-from types import TracebackType
-from typing import Self, TypeVar
 from urllib.parse import quote
 
-import httpx
-from pydantic import BaseModel, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from contracts.ai import jobs, money, routing, turns, v1
 from contracts.client.errors import InvalidAnswerError, NotFoundError, StreamInterruptedError
-from contracts.client.signing import SigV4
+from contracts.client.service_client import ServiceClient
 from contracts.client.sse import MalformedStreamError, data_lines
-from contracts.client.transport import NO_OPTIONS, Call, CallOptions, ServiceTransport
+from contracts.client.transport import NO_OPTIONS, Call, CallOptions
 from contracts.operation import EVENT_STREAM_MEDIA_TYPE
 
-TIMEOUT_SECONDS = 60.0
-STREAM_TIMEOUT_SECONDS = 300.0
-
-_SERVICE = "ai-service"
 _END_OF_STREAM = "[DONE]"
 _END = "end"
 _NO_SUCH_ROUTE = "not_found"
 _PROVIDERS = TypeAdapter(list[v1.Provider])
 _MODELS = TypeAdapter(list[v1.Model])
 
-A = TypeVar("A", bound=BaseModel)
 
+class AIServiceClient(ServiceClient):
+    """The AI service's v1 calls."""
 
-class AIServiceClient:
-    """The AI service's v1 calls. Every method raises `contracts.client.errors.ServiceError`.
-
-    Holds a pool of connections: use it with `async with`, or call `aclose`, and share it between
-    tasks of one event loop. Requests are signed when `auth` is a `SigV4`.
-    """
-
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        auth: httpx.Auth | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-        stream_timeout: float = STREAM_TIMEOUT_SECONDS,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        """`timeout` is of each wait, `stream_timeout` of each wait for bytes of a stream (s)."""
-        self._calls = ServiceTransport(
-            service=_SERVICE,
-            base_url=base_url,
-            timeout=timeout,
-            stream_timeout=stream_timeout,
-            auth=auth,
-            transport=transport,
-        )
-
-    @classmethod
-    def from_environment(
-        cls, environment: Mapping[str, str] | None = None, *, sign: bool = False
-    ) -> Self:
-        """A client of `AI_SERVICE_URL`; `sign` signs for `AWS_REGION`, as botocore's credentials.
-
-        Raises `KeyError` naming the variable that is missing.
-        """
-        values = os.environ if environment is None else environment
-        auth = SigV4(region=values["AWS_REGION"]) if sign else None
-        return cls(values["AI_SERVICE_URL"], auth=auth)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the pooled connections."""
-        await self._calls.aclose()
+    SERVICE = "ai-service"
+    ADDRESS_VARIABLE = "AI_SERVICE_URL"
+    TIMEOUT_SECONDS = 60.0
 
     async def list_providers(self, *, options: CallOptions = NO_OPTIONS) -> list[v1.Provider]:
         """All providers."""
@@ -249,8 +193,8 @@ class AIServiceClient:
                     yield v1.StreamingChatChunk.model_validate_json(line)
             except (MalformedStreamError, ValidationError) as error:
                 reason = f"not a chunk: {type(error).__name__}"
-                raise InvalidAnswerError(_SERVICE, call.operation, reason) from None
-        raise StreamInterruptedError(_SERVICE, "chat_stream", "the stream ended before [DONE]")
+                raise InvalidAnswerError(self.SERVICE, call.operation, reason) from None
+        raise StreamInterruptedError(self.SERVICE, "chat_stream", "the stream ended before [DONE]")
 
     async def get_turn(self, turn_id: str, *, options: CallOptions = NO_OPTIONS) -> turns.Turn:
         """What became of a turn. Raises `NotFoundError`."""
@@ -291,8 +235,10 @@ class AIServiceClient:
                         return
             except (MalformedStreamError, ValidationError) as error:
                 reason = f"not an event: {type(error).__name__}"
-                raise InvalidAnswerError(_SERVICE, call.operation, reason) from None
-        raise StreamInterruptedError(_SERVICE, call.operation, "the stream ended before its end")
+                raise InvalidAnswerError(self.SERVICE, call.operation, reason) from None
+        raise StreamInterruptedError(
+            self.SERVICE, call.operation, "the stream ended before its end"
+        )
 
     async def create_job(
         self, job: jobs.JobCreate, *, options: CallOptions = NO_OPTIONS
@@ -413,9 +359,6 @@ class AIServiceClient:
             operation="delete_routing", method="DELETE", path=_routing_path(scope), options=options
         )
         await self._fetch(call, routing.RoutingDeleted)
-
-    async def _fetch(self, call: Call, model: type[A]) -> A:
-        return await self._calls.fetch(call, TypeAdapter(model))
 
 
 def _turn_path(turn_id: str) -> str:

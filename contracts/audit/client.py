@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from types import TracebackType
-from typing import Self, TypeVar
 from urllib.parse import quote
 
-import httpx
-from pydantic import BaseModel, TypeAdapter
+from pydantic import TypeAdapter
 
 from contracts.audit import v1
 from contracts.client.errors import NotFoundError
-from contracts.client.signing import SigV4
-from contracts.client.transport import NO_OPTIONS, Call, CallOptions, ServiceTransport
+from contracts.client.service_client import ServiceClient
+from contracts.client.transport import NO_OPTIONS, Call, CallOptions
 
-TIMEOUT_SECONDS = 30.0
-
-_SERVICE = "audit-sink-service"
 _EVENTS = "/api/v1/events"
 _EXPORTS = "/api/v1/exports"
 _EVENT_NOT_FOUND = "event_not_found"
@@ -32,61 +25,14 @@ _RECORDED_AT: dict[type[v1.EventReport], tuple[str, str]] = {
     v1.DataEventCreate: ("record_data_event", f"{_EVENTS}/data"),
 }
 
-A = TypeVar("A", bound=BaseModel)
 
-
-class AuditClient:
-    """The audit sink's v1 calls. Every method raises `contracts.client.errors.ServiceError`.
-
-    Holds a pool of connections: use it with `async with`, or call `aclose`, and share it between
-    tasks of one event loop. Requests are signed when `auth` is a `SigV4`. An event with an
-    `event_id`, or a call with an idempotency key, may be repeated when its outcome is unknown.
+class AuditClient(ServiceClient):
+    """The audit sink's v1 calls. An event with an `event_id`, or a call with an idempotency key,
+    may be repeated when its outcome is unknown.
     """
 
-    def __init__(
-        self,
-        base_url: str,
-        *,
-        auth: httpx.Auth | None = None,
-        timeout: float = TIMEOUT_SECONDS,
-        transport: httpx.AsyncBaseTransport | None = None,
-    ) -> None:
-        """`timeout` is of each wait, in seconds."""
-        self._calls = ServiceTransport(
-            service=_SERVICE,
-            base_url=base_url,
-            timeout=timeout,
-            stream_timeout=timeout,
-            auth=auth,
-            transport=transport,
-        )
-
-    @classmethod
-    def from_environment(
-        cls, environment: Mapping[str, str] | None = None, *, sign: bool = False
-    ) -> Self:
-        """A client of `AUDIT_SERVICE_URL`; `sign` signs for `AWS_REGION`, as botocore would.
-
-        Raises `KeyError` naming the variable that is missing.
-        """
-        values = os.environ if environment is None else environment
-        auth = SigV4(region=values["AWS_REGION"]) if sign else None
-        return cls(values["AUDIT_SERVICE_URL"], auth=auth)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        await self.aclose()
-
-    async def aclose(self) -> None:
-        """Close the pooled connections."""
-        await self._calls.aclose()
+    SERVICE = "audit-sink-service"
+    ADDRESS_VARIABLE = "AUDIT_SERVICE_URL"
 
     async def record(
         self, event: v1.EventReport, *, options: CallOptions = NO_OPTIONS
@@ -271,9 +217,6 @@ class AuditClient:
             options=options,
         )
         return await self._fetch(call, v1.SubjectErased)
-
-    async def _fetch(self, call: Call, model: type[A]) -> A:
-        return await self._calls.fetch(call, TypeAdapter(model))
 
 
 def _event_path(event_id: str) -> str:

@@ -6,14 +6,17 @@ Run as `python -m tests.fakes.mortal <endpoint> <work> <id> [<step>]`, with real
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from bench.emulator import client
+from bench.emulator import client, create_table
 from functions.messaging.adapters.dynamodb_events import DynamoEvents
 from functions.messaging.adapters.eventbridge import EventBridgeBus
 from functions.messaging.adapters.schemas import EventSchemas
@@ -26,9 +29,64 @@ from servicekit.consumption import Attempt, Handling, Report
 from servicekit.dynamodb import DynamoTable, Expression, Update
 from tests.fakes.messaging_events import MemoryMetrics
 
-TABLE = BUS = QUEUE = "mortal"
+TABLE = BUS = QUEUE = RULE = "mortal"
+ROOT = Path(__file__).resolve().parents[2]
 TYPE = "mortal.happened"
 LEASE = timedelta(seconds=1)
+EFFECT, REPORT = "EFFECT", "REPORT"
+# Of one BatchGetItem, as DynamoDB has it.
+_KEYS = 100
+
+
+def prepare(endpoint: str, bus: str, event_type: str) -> None:
+    """The consumer's table, and its queue with a rule of the bus for the type of event."""
+    create_table(client("dynamodb", endpoint), TABLE, 3)
+    events, sqs = client("events", endpoint), client("sqs", endpoint)
+    # A message that nobody acknowledged comes again soon.
+    url = sqs.create_queue(QueueName=QUEUE, Attributes={"VisibilityTimeout": "1"})["QueueUrl"]
+    arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+    pattern = json.dumps({"detail-type": [event_type]})
+    events.put_rule(Name=RULE, EventBusName=bus, EventPattern=pattern)
+    target = {"Id": "queue", "Arn": arn["QueueArn"]}
+    events.put_targets(Rule=RULE, EventBusName=bus, Targets=[target])
+
+
+def remove(endpoint: str, bus: str) -> None:
+    """What `prepare` made."""
+    events, sqs = client("events", endpoint), client("sqs", endpoint)
+    events.remove_targets(Rule=RULE, EventBusName=bus, Ids=["queue"])
+    events.delete_rule(Name=RULE, EventBusName=bus)
+    sqs.delete_queue(QueueUrl=sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"])
+    client("dynamodb", endpoint).delete_table(TableName=TABLE)
+
+
+def command(endpoint: str, work: str, event_id: str = "-", step: str = "") -> list[str]:
+    """What runs such a process."""
+    return [sys.executable, "-m", "tests.fakes.mortal", endpoint, work, event_id, step]
+
+
+def environment() -> dict[str, str]:
+    """What such a process needs of it."""
+    return {
+        "PATH": os.environ["PATH"],
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'layers/common/python'}",
+        "AWS_DEFAULT_REGION": "us-east-1",
+    }
+
+
+def counts(endpoint: str, kind: str, ids: Sequence[str]) -> Counter[str]:
+    """How often the consumer counted each event: `EFFECT` or `REPORT`."""
+    dynamodb = client("dynamodb", endpoint)
+    found: Counter[str] = Counter()
+    for start in range(0, len(ids), _KEYS):
+        keys = [
+            {"pk": {"S": f"{kind}#{one}"}, "sk": {"S": kind}} for one in ids[start : start + _KEYS]
+        ]
+        answer = dynamodb.batch_get_item(RequestItems={TABLE: {"Keys": keys}})
+        assert not answer.get("UnprocessedKeys")
+        for item in answer["Responses"][TABLE]:
+            found[item["pk"]["S"].partition("#")[2]] = int(item["times"]["N"])
+    return found
 
 
 class Killer:
@@ -82,48 +140,65 @@ async def sweep(endpoint: str, _event_id: str, _killer: Killer) -> None:
     await sweeper.sweep(5.0)
 
 
-async def consume(endpoint: str, event_id: str, killer: Killer) -> None:
-    """Takes what the queue has, counts an effect for each event, and tells of attempts."""
-    sqs = client("sqs", endpoint)
-    url = sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
-    table = DynamoTable(TABLE, lambda: client("dynamodb", endpoint))
-    claims = DynamoClaims(table, lease=LEASE, kept=timedelta(days=1))
+async def consume(endpoint: str, _event_id: str, killer: Killer) -> None:
+    """Takes what the queue has now."""
+    await _Consumer(endpoint, killer).once()
 
-    async def handle(handling: Handling) -> None:
-        killer.at("claimed")
+
+async def go_on_consuming(endpoint: str, _event_id: str, killer: Killer) -> None:
+    """Takes what the queue has, until it is killed."""
+    consumer = _Consumer(endpoint, killer)
+    while True:
+        await consumer.once()
+
+
+class _Consumer:
+    """Counts an effect for each event, in the transaction that ends its claim, and each report."""
+
+    def __init__(self, endpoint: str, killer: Killer) -> None:
+        self._sqs = client("sqs", endpoint)
+        self._url = self._sqs.get_queue_url(QueueName=QUEUE)["QueueUrl"]
+        self._table = DynamoTable(TABLE, lambda: client("dynamodb", endpoint))
+        self._claims = DynamoClaims(self._table, lease=LEASE, kept=timedelta(days=1))
+        self._killer = killer
+        self._consumer = EventConsumer(
+            {QUEUE: "mortal-consumer"},
+            claims=self._claims,
+            visibility=self,
+            reporter=self,
+            handle=self._handle,
+        )
+
+    async def once(self) -> None:
+        received = self._sqs.receive_message(
+            QueueUrl=self._url, MaxNumberOfMessages=10, WaitTimeSeconds=2, AttributeNames=["All"]
+        ).get("Messages", [])
+        if not received:
+            return
+        records = [_record(message) for message in received]
+        answer = await self._consumer.consume({"Records": records})
+        failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
+        for message in received:
+            if message["MessageId"] not in failed:
+                handle = message["ReceiptHandle"]
+                self._sqs.delete_message(QueueUrl=self._url, ReceiptHandle=handle)
+
+    async def _handle(self, handling: Handling) -> None:
+        self._killer.at("claimed")
         claim = handling.claim
         done = Attempt(attempt=claim.attempt, outcome="done", started_at=utc_now(), duration_ms=0)
-        await table.transact([_count("EFFECT", event_id), claims.completion(claim, done)])
-        killer.at("done")
+        effect = _count(EFFECT, handling.event.event_id)
+        await self._table.transact([effect, self._claims.completion(claim, done)])
+        self._killer.at("done")
 
-    class Reporter:
-        async def report(self, reports: Sequence[Report]) -> None:
-            killer.at("before the report")
-            for _ in reports:
-                await table.transact([_count("REPORT", event_id)])
-            killer.at("reported")
+    async def report(self, reports: Sequence[Report]) -> None:
+        self._killer.at("before the report")
+        for one in reports:
+            await self._table.transact([_count(REPORT, one.event.event_id)])
+        self._killer.at("reported")
 
-    class Visible:
-        async def hide(self, _delivery: Any, _seconds: int) -> None:
-            """The queue's own time is short."""
-
-    consumer = EventConsumer(
-        {QUEUE: "mortal-consumer"},
-        claims=claims,
-        visibility=Visible(),
-        reporter=Reporter(),
-        handle=handle,
-    )
-    received = sqs.receive_message(
-        QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2, AttributeNames=["All"]
-    ).get("Messages", [])
-    if not received:
-        return
-    answer = await consumer.consume({"Records": [_record(message) for message in received]})
-    failed = {one["itemIdentifier"] for one in answer["batchItemFailures"]}
-    for message in received:
-        if message["MessageId"] not in failed:
-            sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+    async def hide(self, _delivery: Any, _seconds: int) -> None:
+        """The queue's own time is short."""
 
 
 def _count(kind: str, event_id: str) -> Update:
@@ -151,7 +226,12 @@ def _record(message: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     address, work, wanted, *rest = sys.argv[1:]
-    works = {"publish": publish, "sweep": sweep, "consume": consume}
+    works = {
+        "publish": publish,
+        "sweep": sweep,
+        "consume": consume,
+        "go-on-consuming": go_on_consuming,
+    }
     asyncio.run(works[work](address, wanted, Killer(rest[0] if rest else "")))
     # Threads of the clients: nothing is left to be done.
     os._exit(0)

@@ -6,7 +6,7 @@ import json
 import ssl
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 
@@ -24,6 +24,8 @@ class Received:
     path: str
     headers: dict[str, str]
     body: bytes
+    status: int = 0
+    """That it is answered with; 0 where it gets no answer."""
 
     @property
     def event(self) -> dict[str, Any]:
@@ -77,10 +79,11 @@ class WebhookReceiver(LoopbackServer):
 
     def take(self, received: Received) -> Behaviour:
         with self._lock:
+            behaviour = self.script.pop(0) if len(self.script) > 1 else self.script[0]
+            received = replace(received, status=0 if behaviour.fault else behaviour.status)
             self.received.append(received)
             self._at_once += 1
             self.most_at_once = max(self.most_at_once, self._at_once)
-            behaviour = self.script.pop(0) if len(self.script) > 1 else self.script[0]
         self.on_request(received)
         return behaviour
 

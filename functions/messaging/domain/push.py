@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +16,7 @@ from functions.messaging.domain.sockets import (
     SendingFailedError,
     Sockets,
 )
+from servicekit.backoff import full_jitter
 from servicekit.clock import Clock
 from servicekit.errors import StoreUnavailableError
 
@@ -116,7 +116,7 @@ class Pusher:
                 counts[outcome] += 1
 
     async def _send(self, frame: str, member: Member, deadline: float) -> str | None:
-        pause = _FIRST_PAUSE_SECONDS
+        attempt = 0
         while True:
             try:
                 await self._sockets.send(member.connection_id, frame)
@@ -125,12 +125,11 @@ class Pusher:
             except SendingFailedError:
                 return None
             except ConnectionBusyError:
-                # Full jitter: those that were throttled together would be so again.
-                wait = random.uniform(0, pause)  # noqa: S311
+                wait = full_jitter(attempt, _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS)
                 if _now() + wait >= deadline:
                     return None
                 await asyncio.sleep(wait)
-                pause = min(2 * pause, _LONGEST_PAUSE_SECONDS)
+                attempt += 1
             else:
                 return "pushed"
 

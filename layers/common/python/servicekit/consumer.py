@@ -33,6 +33,7 @@ from typing import Any
 from aws_lambda_powertools.utilities.batch import AsyncBatchProcessor, EventType
 from aws_lambda_powertools.utilities.data_classes.sqs_event import SQSRecord
 
+from servicekit.backoff import full_jitter
 from servicekit.bus_event import BusEvent, Delivery, delivery_of, event_of
 from servicekit.clock import Clock, utc_now
 from servicekit.consumption import (
@@ -86,8 +87,7 @@ class _Invocation:
 
 def _pause(receives: int) -> float:
     """Seconds until the next receive: anything up to a bound that doubles with each."""
-    bound = min(MAX_BACKOFF_SECONDS, FIRST_BACKOFF_SECONDS * 2 ** (receives - 1))
-    return random.uniform(0, bound)  # noqa: S311
+    return full_jitter(receives - 1, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
 
 
 class _Messages(AsyncBatchProcessor):
