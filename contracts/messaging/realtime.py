@@ -11,8 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, aclosing
 from dataclasses import dataclass, field
 from typing import Protocol, Self
 from urllib.parse import urlencode
@@ -197,8 +197,8 @@ def _drain(topic: _Topic) -> list[Told]:
 
 
 class ProgressClient:
-    """Follows topics until its iteration is left: `async for told in client.follow(): ...`, within
-    `contextlib.aclosing` where the connection is to end at once.
+    """Follows topics until its iteration is left: `async for told in following: ...` within
+    `async with contextlib.aclosing(client.follow()) as following`, which ends the connection.
 
     `ticket` gets a new ticket for each connection, naming all topics of `after`. That says behind
     which sequence each topic is wanted: 0 for all that the service still has (a day), None for what
@@ -228,7 +228,7 @@ class ProgressClient:
         """The last sequence told of each topic: where another client may go on."""
         return self._follower.positions
 
-    async def follow(self) -> AsyncIterator[Told]:
+    async def follow(self) -> AsyncGenerator[Told, None]:
         """Messages of each topic in order and once, and what was lost of them.
 
         Raises `FollowingRefusedError`, and what `ticket` raises when it is not of a kind that
@@ -239,9 +239,12 @@ class ProgressClient:
             try:
                 ticket = await self._ticket()
                 address = f"{ticket.url}?{urlencode({'ticket': ticket.ticket})}"
-                async with self._connect(address) as connection:
+                async with (
+                    self._connect(address) as connection,
+                    aclosing(self._converse(connection)) as conversation,
+                ):
                     failures = refusals = 0
-                    async for told in self._converse(connection):
+                    async for told in conversation:
                         yield told
             except ConnectionRefusedByTicketError:
                 refusals += 1
@@ -253,7 +256,7 @@ class ProgressClient:
                 _logger.info("to be connected again", extra={"error": type(error).__name__})
             await asyncio.sleep(self._pause(failures))
 
-    async def _converse(self, connection: Connection) -> AsyncIterator[Told]:
+    async def _converse(self, connection: Connection) -> AsyncGenerator[Told, None]:
         """Until the connection is lost, which raises `ConnectionLostError`."""
         loop = asyncio.get_running_loop()
         await self._ask(connection, self._follower.resume())

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -92,11 +93,12 @@ def test_progress_is_seen_live_and_resumed_once(messaging):
 
     async def seen(client: ProgressClient, count: int) -> list[int]:
         numbers: list[int] = []
-        async for told in client.follow():
-            assert isinstance(told, ProgressFrame)
-            numbers.append(told.data["n"])
-            if len(numbers) == count:
-                break
+        async with aclosing(client.follow()) as following:
+            async for told in following:
+                assert isinstance(told, ProgressFrame)
+                numbers.append(told.data["n"])
+                if len(numbers) == count:
+                    break
         return numbers
 
     async def run() -> None:
@@ -151,14 +153,15 @@ def test_a_job_is_watched_live(ai, session, cloud, messaging):
 
     async def run() -> dict[str, list[dict]]:
         told: dict[str, list[dict]] = {topic: [] for topic in topics}
-        async for frame in ProgressClient(issue, topics).follow():
-            assert isinstance(frame, ProgressFrame)
-            if frame.data["job_id"] != job_id:
-                continue
-            told[frame.topic].append(frame.data)
-            cloud.bedrock.step(1)
-            if all(one and one[-1]["status"] == "completed" for one in told.values()):
-                return told
+        async with aclosing(ProgressClient(issue, topics).follow()) as following:
+            async for frame in following:
+                assert isinstance(frame, ProgressFrame)
+                if frame.data["job_id"] != job_id:
+                    continue
+                told[frame.topic].append(frame.data)
+                cloud.bedrock.step(1)
+                if all(one and one[-1]["status"] == "completed" for one in told.values()):
+                    return told
         raise AssertionError
 
     told = asyncio.run(asyncio.wait_for(run(), WAIT_SECONDS))

@@ -4,6 +4,7 @@ one receiver gets them, and what another one missed is found, explained and sent
 
 import asyncio
 from collections.abc import Iterator
+from contextlib import aclosing
 
 import httpx
 import pytest
@@ -46,11 +47,12 @@ async def watched(cloud, job_id: str) -> list[str]:
     statuses = []
     async with MessageClient(cloud.door("MESSAGING")) as service:
         client = ProgressClient(lambda: service.create_ticket([topic]), {topic: 0})
-        async for told in client.follow():
-            assert isinstance(told, ProgressFrame)
-            statuses.append(told.data["status"])
-            if told.terminal:
-                return statuses
+        async with aclosing(client.follow()) as following:
+            async for told in following:
+                assert isinstance(told, ProgressFrame)
+                statuses.append(told.data["status"])
+                if told.terminal:
+                    return statuses
     raise AssertionError(statuses)
 
 

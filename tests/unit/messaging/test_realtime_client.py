@@ -5,7 +5,7 @@ import itertools
 import json
 import random
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, suppress
 from datetime import UTC, datetime
 
 import pytest
@@ -177,11 +177,12 @@ class Wire:
 
 async def follow(client: ProgressClient, count: int) -> list[int]:
     numbers = []
-    async for told in client.follow():
-        assert isinstance(told, ProgressFrame)
-        numbers.append(told.data["n"])
-        if len(numbers) == count:
-            break
+    async with aclosing(client.follow()) as following:
+        async for told in following:
+            assert isinstance(told, ProgressFrame)
+            numbers.append(told.data["n"])
+            if len(numbers) == count:
+                break
     return numbers
 
 
