@@ -41,7 +41,7 @@ DELIVERING = ["santaclaude-local-messaging-relay", "santaclaude-local-messaging-
 _BUS = "santaclaude-local"
 _LOOK_SECONDS = 0.05
 _FAILING = 0.05
-"""Of the receiver's requests."""
+"""Of the receiver's first requests, as many as there are events."""
 
 _REPEATED = 0.1
 """Of the publisher's calls."""
@@ -126,7 +126,7 @@ async def check(
     """
     event_type = f"loss.{uuid4().hex}"
     ids = [f"{event_type}-{number}" for number in range(count)]
-    script = [Behaviour(503 if random.random() < _FAILING else 204) for _ in range(2 * count)]
+    script = [Behaviour(503 if random.random() < _FAILING else 204) for _ in range(count)]
     with (
         WebhookReceiver([*script, Behaviour()]) as receiver,
         _consumer(aws, event_type) as consumer,
