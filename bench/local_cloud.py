@@ -14,6 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
+BUS = "santaclaude-local"
+"""The environment's bus."""
+
 _NAMES = ("PROJECTFLOW", "AI", "BROWSER", "AUDIT", "MESSAGING")
 
 

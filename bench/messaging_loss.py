@@ -12,22 +12,20 @@ from __future__ import annotations
 import argparse
 import asyncio
 import functools
-import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from random import Random
-from typing import Any
 from uuid import uuid4
 
 import httpx
 
 from bench.figure import Figure
-from bench.local_cloud import local_cloud
-from functions.messaging.domain.webhook_fanout import CACHED_SECONDS
-from tests.fakes.mortal import EFFECT, REPORT, command, counts, environment, prepare, remove
+from bench.local_cloud import BUS, local_cloud
+from bench.messaging_calls import TRIES, Calls, Publisher
+from tests.fakes.consumer_process import consuming
+from tests.fakes.mortal import EFFECT, REPORT
 from tests.fakes.processes import kill_a_worker
 from tests.fakes.webhook_receiver import Behaviour, Received, WebhookReceiver
 
@@ -38,7 +36,6 @@ PUBLISHING = ["santaclaude-local-messaging-publish", "santaclaude-local-messagin
 DELIVERING = ["santaclaude-local-messaging-relay", "santaclaude-local-messaging-deliver"]
 """Killed ones keep what they had claimed until their leases end: minutes."""
 
-_BUS = "santaclaude-local"
 _LOOK_SECONDS = 0.05
 _FAILING = 0.05
 """Of the receiver's first requests, as many as there are events."""
@@ -46,12 +43,9 @@ _FAILING = 0.05
 _REPEATED = 0.1
 """Of the publisher's calls."""
 
-_BATCHES_AT_ONCE = 4
 _READS_AT_ONCE = 8
-_TRIES = 40
 _PATIENCE_SECONDS = 1_800.0
 _REDRIVE_SECONDS = 20.0
-_ACCEPTED = 202
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,13 +123,14 @@ async def check(
     script = [Behaviour(503 if random.random() < _FAILING else 204) for _ in range(count)]
     with (
         WebhookReceiver([*script, Behaviour()]) as receiver,
-        _consumer(aws, event_type) as consumer,
+        consuming(aws, BUS, event_type) as consumer,
     ):
         async with httpx.AsyncClient(base_url=door, timeout=60) as client:
-            service = _Service(client, event_type)
-            subscription = await service.subscribe(receiver.url)
+            calls = Calls(client)
+            service = _Service(calls, event_type)
+            subscription = await calls.subscribe(receiver.url, event_type)
             began = time.monotonic()
-            publisher = _Publisher(client, event_type, random, batch)
+            publisher = Publisher(client, event_type, random, batch=batch, repeats=_REPEATED)
             publishing = asyncio.create_task(publisher.publish(ids))
             kills, kill_at = 0, 0
             while not publishing.done():
@@ -154,7 +149,7 @@ async def check(
             effects = functools.partial(consumer.counts, EFFECT, sorted(accepted))
             redriven = await service.settle(arrived, published + patience_seconds)
             on_record = await service.delivered(sorted(accepted))
-            await service.unsubscribe(subscription)
+            await calls.unsubscribe(subscription)
         taken = _taken(receiver)
         secret = subscription["secret"]
         verified = {one.verified(secret)["id"] for one in receiver.received if _is_taken(one)}
@@ -188,110 +183,12 @@ def _taken(receiver: WebhookReceiver) -> Counter[str]:
     return Counter(one.headers["webhook-id"] for one in list(receiver.received) if _is_taken(one))
 
 
-@contextmanager
-def _consumer(aws: str, event_type: str) -> Iterator[_Consumer]:
-    prepare(aws, _BUS, event_type)
-    consumer = _Consumer(aws)
-    try:
-        yield consumer
-    finally:
-        consumer.end()
-        remove(aws, _BUS)
-
-
-class _Consumer:
-    """A process that consumes, and another one each time that it is killed."""
-
-    def __init__(self, aws: str) -> None:
-        self._aws = aws
-        self._process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(command(self._aws, "go-on-consuming"), env=environment())
-
-    def kill(self) -> int:
-        self.end()
-        self._process = self._start()
-        return 1
-
-    def end(self) -> None:
-        self._process.kill()
-        self._process.wait()
-
-    def counts(self, kind: str, ids: Sequence[str]) -> Counter[str]:
-        """How often it counted each of the events; without those that it never did."""
-        return counts(self._aws, kind, ids)
-
-
-class _Publisher:
-    """Publishes until everything is accepted, or was refused too often."""
-
-    def __init__(
-        self, client: httpx.AsyncClient, event_type: str, random: Random, batch: int
-    ) -> None:
-        self._client = client
-        self._type = event_type
-        self._random = random
-        self._size = batch
-        self.accepted: set[str] = set()
-        self.repeated = 0
-
-    async def publish(self, ids: Sequence[str]) -> None:
-        turn = asyncio.Semaphore(_BATCHES_AT_ONCE)
-
-        async def one(batch: Sequence[str]) -> None:
-            async with turn:
-                await self._batch(batch)
-                if self._random.random() < _REPEATED:
-                    await self._batch(batch)
-
-        await asyncio.gather(
-            *(one(ids[first : first + self._size]) for first in range(0, len(ids), self._size))
-        )
-
-    async def _batch(self, batch: Sequence[str]) -> None:
-        left = list(batch)
-        for attempt in range(_TRIES):
-            if not left:
-                return
-            if attempt:
-                self.repeated += 1
-                await asyncio.sleep(self._random.random() * min(2.0, 0.1 * 2**attempt))
-            accepted = await self._send(left)
-            self.accepted |= accepted
-            left = [event_id for event_id in left if event_id not in accepted]
-
-    async def _send(self, ids: Sequence[str]) -> set[str]:
-        events = [{"event_type": self._type, "id": one, "payload": {"text": one}} for one in ids]
-        try:
-            answer = await self._client.post("/api/v1/events/batch", json={"events": events})
-        except httpx.TransportError:
-            return set()
-        if answer.status_code != _ACCEPTED:
-            return set()
-        results = answer.json()["results"]
-        return {
-            event_id
-            for event_id, result in zip(ids, results, strict=True)
-            if result["status"] == _ACCEPTED
-        }
-
-
 class _Service:
     """What the check asks of the message service beside publishing."""
 
-    def __init__(self, client: httpx.AsyncClient, event_type: str) -> None:
-        self._client = client
+    def __init__(self, calls: Calls, event_type: str) -> None:
+        self._call = calls.call
         self._type = event_type
-
-    async def subscribe(self, url: str) -> dict[str, Any]:
-        body = {"url": url, "types": [self._type], "max_concurrency": 20}
-        subscription = await self._call("POST", "/api/v1/subscriptions", json=body)
-        await asyncio.sleep(CACHED_SECONDS + 1)
-        return subscription
-
-    async def unsubscribe(self, subscription: dict[str, Any]) -> None:
-        await self._call("DELETE", f"/api/v1/subscriptions/{subscription['subscription_id']}")
 
     async def settle(self, arrived: Callable[[], bool], deadline: float) -> int:
         """Waits until everything has arrived; how many dead letters it sent again meanwhile."""
@@ -319,7 +216,7 @@ class _Service:
         async def one(event_id: str) -> str | None:
             async with turn:
                 # A report may lie a moment behind the request.
-                for _ in range(_TRIES):
+                for _ in range(TRIES):
                     life = await self._call("GET", f"/api/v1/events/{event_id}")
                     if life["state"] == "delivered":
                         return event_id
@@ -327,18 +224,6 @@ class _Service:
             return None
 
         return frozenset(filter(None, await asyncio.gather(*(one(event_id) for event_id in ids))))
-
-    async def _call(self, method: str, path: str, **arguments: Any) -> dict[str, Any]:
-        """The answer to a call, which is repeated where the service fails."""
-        for _ in range(_TRIES):
-            answer = await self._client.request(method, path, **arguments)
-            if answer.status_code < httpx.codes.INTERNAL_SERVER_ERROR:
-                answer.raise_for_status()
-                told: dict[str, Any] = answer.json()
-                return told
-            await asyncio.sleep(0.5)
-        answer.raise_for_status()
-        raise AssertionError
 
 
 if __name__ == "__main__":

@@ -32,6 +32,9 @@ from tests.fakes.messaging_events import MemoryMetrics
 TABLE = BUS = QUEUE = RULE = "mortal"
 ROOT = Path(__file__).resolve().parents[2]
 TYPE = "mortal.happened"
+CONSUMER = "local-operator-mortal"
+"""Named like one of whoever calls the local cloud."""
+
 LEASE = timedelta(seconds=1)
 EFFECT, REPORT = "EFFECT", "REPORT"
 # Of one BatchGetItem, as DynamoDB has it.
@@ -162,7 +165,7 @@ class _Consumer:
         self._claims = DynamoClaims(self._table, lease=LEASE, kept=timedelta(days=1))
         self._killer = killer
         self._consumer = EventConsumer(
-            {QUEUE: "mortal-consumer"},
+            {QUEUE: CONSUMER},
             claims=self._claims,
             visibility=self,
             reporter=self,

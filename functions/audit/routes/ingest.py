@@ -5,26 +5,21 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from contracts.audit import v1
 from contracts.base import WireModel
 from functions.audit.domain.dependencies import Ingest
-from functions.audit.domain.ingest import IngestService, Outcome, choose_event_id
+from functions.audit.domain.ingest import IngestService, choose_event_id
 from functions.audit.domain.models import NewEvent
 from functions.audit.routes import wire
 from servicekit import strict_json
-from servicekit.errors import AppError, InvalidRequestError
+from servicekit.event_batches import read_batch
 from servicekit.fastapi_app import idempotency_key, new_app, signed_router
 from servicekit.identity import require_caller
-from servicekit.problems import to_app_error
 from servicekit.responses import WireResponse
-from servicekit.strict_json import Document
 
 _EVENT_DEPTH = v1.MAX_METADATA_DEPTH + 1
-_EVENTS = "events"
-_ITEM_PATH_LENGTH = 2
-_BATCH_DEPTH = _EVENT_DEPTH + _ITEM_PATH_LENGTH
 
 routes = signed_router()
 
@@ -45,6 +40,11 @@ class Reporter:
     def event_id(self, given: str | None, index: int = 0) -> str:
         """The id of one of the request's events."""
         return choose_event_id(given, self._key, self.principal, index)
+
+    def event(self, body: Any, index: int) -> NewEvent:
+        """The event of an item of a batch. Raises `ValidationError`."""
+        report = v1.AuditEventCreate.model_validate(body)
+        return wire.new_event(report, report.event_type, self.event_id(report.event_id, index))
 
 
 # Asynchronous: FastAPI sends what is not to a thread.
@@ -81,23 +81,9 @@ async def record_batch(
     request: Request, service: ServiceDep, reporter: ReporterDep
 ) -> WireResponse:
     """Records up to 100 events, each by itself."""
-    document = strict_json.parse(await request.body(), _BATCH_DEPTH)
-    refused = _refused_items(document)
-    batch = _AnyBatch.model_validate(document.content)
-    events: dict[int, NewEvent] = {}
-    for index, item in enumerate(batch.events):
-        if index in refused:
-            continue
-        try:
-            report = v1.AuditEventCreate.model_validate(item)
-        except ValidationError as error:
-            refused[index] = to_app_error(error)
-        else:
-            event_id = reporter.event_id(report.event_id, index)
-            events[index] = wire.new_event(report, report.event_type, event_id)
-    recorded = await service.record(list(events.values()), reporter.principal)
-    outcomes: dict[int, Outcome] = {**refused, **dict(zip(events, recorded, strict=True))}
-    return WireResponse(wire.batch_result([outcomes[index] for index in range(len(outcomes))]))
+    batch = read_batch(await request.body(), _EVENT_DEPTH, _AnyBatch.model_validate, reporter.event)
+    recorded = await service.record(list(batch.events.values()), reporter.principal)
+    return WireResponse(wire.batch_result(batch.outcomes(recorded)))
 
 
 @routes.post("/api/v1/events/user")
@@ -151,18 +137,3 @@ async def _record(service: IngestService, reporter: Reporter, event: NewEvent) -
 
 async def _content(request: Request) -> Any:
     return strict_json.require_sound(strict_json.parse(await request.body(), _EVENT_DEPTH))
-
-
-def _refused_items(document: Document) -> dict[int, AppError]:
-    """What is wrong with single events. Raises `InvalidRequestError` for what is wrong outside."""
-    by_item: dict[int, list[dict[str, str]]] = {}
-    outside = []
-    for flaw in document.flaws:
-        match flaw.path:
-            case [str(name), int(index), *_] if name == _EVENTS:
-                by_item.setdefault(index, []).append(flaw.below(_ITEM_PATH_LENGTH))
-            case _:
-                outside.append(flaw.below(0))
-    if outside:
-        raise InvalidRequestError(errors=outside)
-    return {index: InvalidRequestError(errors=errors) for index, errors in by_item.items()}

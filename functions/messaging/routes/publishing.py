@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from fastapi import Depends, Request
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from contracts.base import WireModel
 from contracts.messaging import publishing as contract
 from functions.messaging.domain.dependencies import Publish
 from functions.messaging.domain.publishing import (
     NewEvent,
-    Outcome,
     Publishing,
     choose_event_id,
     source_of,
@@ -20,18 +19,13 @@ from functions.messaging.domain.publishing import (
 from functions.messaging.routes import event_wire
 from servicekit import strict_json
 from servicekit.context import RequestContext, current_context
-from servicekit.errors import AppError, InvalidRequestError
+from servicekit.event_batches import read_batch
 from servicekit.fastapi_app import idempotency_key, signed_router
 from servicekit.idempotency import fingerprint
 from servicekit.identity import require_caller
-from servicekit.problems import to_app_error
 from servicekit.responses import WireResponse
-from servicekit.strict_json import Document
 
-_EVENTS = "events"
-_ITEM_PATH_LENGTH = 2
 _EVENT_DEPTH = contract.MAX_PAYLOAD_DEPTH + 1
-_BATCH_DEPTH = _EVENT_DEPTH + _ITEM_PATH_LENGTH
 # Who publishes the same event again may say how often it was tried.
 _OF_THE_CALL = "retry_count"
 
@@ -105,33 +99,8 @@ async def publish_batch(
     request: Request, service: ServiceDep, publisher: PublisherDep
 ) -> WireResponse:
     """Publishes up to 100 events, each by itself."""
-    document = strict_json.parse(await request.body(), _BATCH_DEPTH)
-    refused = _refused_items(document)
-    batch = _AnyBatch.model_validate(document.content)
-    events: dict[int, NewEvent] = {}
-    for index, item in enumerate(batch.events):
-        if index in refused:
-            continue
-        try:
-            events[index] = publisher.event(item, index)
-        except ValidationError as error:
-            refused[index] = to_app_error(error)
-    published = await service.publish(list(events.values()))
-    outcomes: dict[int, Outcome] = {**refused, **dict(zip(events, published, strict=True))}
-    result = event_wire.batch_result([outcomes[index] for index in range(len(outcomes))])
-    return WireResponse(result, 202)
-
-
-def _refused_items(document: Document) -> dict[int, AppError]:
-    """What is wrong with single events. Raises `InvalidRequestError` for what is wrong outside."""
-    by_item: dict[int, list[dict[str, str]]] = {}
-    outside = []
-    for flaw in document.flaws:
-        match flaw.path:
-            case [str(name), int(index), *_] if name == _EVENTS:
-                by_item.setdefault(index, []).append(flaw.below(_ITEM_PATH_LENGTH))
-            case _:
-                outside.append(flaw.below(0))
-    if outside:
-        raise InvalidRequestError(errors=outside)
-    return {index: InvalidRequestError(errors=errors) for index, errors in by_item.items()}
+    batch = read_batch(
+        await request.body(), _EVENT_DEPTH, _AnyBatch.model_validate, publisher.event
+    )
+    published = await service.publish(list(batch.events.values()))
+    return WireResponse(event_wire.batch_result(batch.outcomes(published)), 202)
