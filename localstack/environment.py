@@ -86,6 +86,12 @@ def prepare() -> None:
         [BIN / "npm", "ci", "--no-audit", "--no-fund", "--loglevel", "error"],
         "npm ci failed",
     )
+    _step("Chromium, found or fetched")
+    try:
+        _run([BIN / "python", "-m", "localcloud.chromium"], "there is none")
+    except SetupError as error:
+        # Everything but the browser pool works without.
+        print(f"warning: {error}", file=sys.stderr)
     STAMP.write_text(fingerprint)
 
 
@@ -199,6 +205,7 @@ def _run(command: Sequence[str | Path], failure: str) -> None:
         "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', '')}",
         "UV_PYTHON_DOWNLOADS": "never",
         "VIRTUAL_ENV": str(VENV),
+        "PYTHONPATH": str(ROOT / "localstack"),
     }
     result = subprocess.run(
         [str(part) for part in command],

@@ -21,7 +21,17 @@ INWARD = {
 }
 # SDKs and web frameworks: who may import them.
 FRAMEWORKS = {"fastapi", "starlette", "mangum", "uvicorn"}
-SDKS = {"boto3", "botocore", "openai", "anthropic", "google", "httpx", "httpx2"}
+SDKS = {
+    "boto3",
+    "botocore",
+    "openai",
+    "anthropic",
+    "google",
+    "h11",
+    "httpx",
+    "httpx2",
+    "playwright",
+}
 
 
 def imports(path: Path) -> Iterator[str]:

@@ -157,6 +157,19 @@ def cloud() -> Iterator[LocalCloud]:
             shutil.rmtree(folder, ignore_errors=True)
 
 
+def job_queue(cloud: LocalCloud, name: str) -> str:
+    """The URL of one of the AI service's queues."""
+    return cloud.client("sqs").get_queue_url(QueueName=f"santaclaude-local-ai-{name}")["QueueUrl"]
+
+
+@pytest.fixture(scope="session")
+def poison(cloud) -> str:
+    """A message that no worker of jobs can read: minutes later it lies with the dead letters."""
+    body = "no message of a job"
+    cloud.client("sqs").send_message(QueueUrl=job_queue(cloud, "jobs-normal"), MessageBody=body)
+    return body
+
+
 def secret_name(provider: str) -> str:
     return f"santaclaude/local/providers/{provider}"
 

@@ -43,19 +43,6 @@ def contents(ai, session: dict) -> list[tuple[str, str]]:
     return [(message["role"], message["content"]) for message in messages]
 
 
-def queue_url(cloud, name: str) -> str:
-    return cloud.client("sqs").get_queue_url(QueueName=f"santaclaude-local-ai-{name}")["QueueUrl"]
-
-
-@pytest.fixture(scope="module")
-def poison(cloud) -> str:
-    """A message that no worker can read; it is on its way to the dead letters meanwhile."""
-    body = "no message of a job"
-    url = queue_url(cloud, "jobs-normal")
-    cloud.client("sqs").send_message(QueueUrl=url, MessageBody=body)
-    return body
-
-
 @pytest.fixture
 def told(bus_listener):
     """The events of a job that arrive on the environment's bus."""
@@ -142,16 +129,6 @@ def test_a_running_job_is_cancelled(ai, session, cloud):
     assert ai.post(f"/api/v1/turns/{job_id}/cancel").status_code == 200
     assert ended(ai, job_id, seconds=20)["status"] == "cancelled"
     cloud.bedrock.step(5)
-
-
-def test_what_nobody_can_read_lies_with_the_dead_letters(cloud, poison):
-    sqs, url = cloud.client("sqs"), queue_url(cloud, "jobs-normal-dlq")
-
-    def dead():
-        received = sqs.receive_message(QueueUrl=url, VisibilityTimeout=0).get("Messages", [])
-        return [message for message in received if message["Body"] == poison]
-
-    assert eventually(dead, seconds=300)
 
 
 def test_a_job_that_nobody_knows(ai):

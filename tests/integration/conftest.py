@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from botocore.session import get_session
 from moto import mock_aws
 
 from functions.ai.bootstrap import FIRST_IDS_ABOVE, Storage, dynamodb_storage
+from localcloud.chromium import REMEDY
+from localcloud.chromium import find as find_chromium
 from servicekit.dynamodb import DynamoTable
 from tests.fakes.ai_app import SETTINGS
 from tests.fakes.memory import Memory
@@ -112,3 +115,11 @@ def _schema(partition: str, sort: str) -> list[dict[str, str]]:
         {"AttributeName": partition, "KeyType": "HASH"},
         {"AttributeName": sort, "KeyType": "RANGE"},
     ]
+
+
+@pytest.fixture(scope="session")
+def chromium_path() -> Path:
+    """The machine's Chromium. Without one the tests of the browser fail: none is skipped."""
+    found = find_chromium()
+    assert found is not None, f"no Chromium: {REMEDY}"
+    return found

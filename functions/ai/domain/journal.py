@@ -11,6 +11,7 @@ from functions.ai.domain.channel import Channel
 from functions.ai.domain.inference import Said
 from functions.ai.domain.ports import TurnStore
 from functions.ai.domain.turns import Event, Numbered, RestartEvent, TextEvent, Turn
+from servicekit.clock import Clock
 
 WRITE_SECONDS = 0.25
 """Between two writes of one turn's events: four a second at most."""
@@ -19,12 +20,18 @@ _logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """The events of one attempt. What is not stored yet when it ends is stored with its end."""
+    """The events of one attempt. What is not stored yet when it ends is stored with its end.
 
-    def __init__(self, store: TurnStore, turn: Turn, channel: Channel) -> None:
+    Nothing is written once the attempt's lease has run out: another may have been begun since, and
+    number its events alike.
+    """
+
+    def __init__(self, store: TurnStore, turn: Turn, channel: Channel, clock: Clock) -> None:
         self._store = store
         self._turn = turn
         self._channel = channel
+        self._clock = clock
+        self._lease_expires_at = turn.lease_expires_at
         self._pending = _restart(turn)
         self._writer: asyncio.Task[None] | None = None
         self._closing = asyncio.Event()
@@ -39,6 +46,10 @@ class Journal:
         """What was said no longer counts."""
         self._add([event])
         self.first_event = self.last_event + 1
+
+    def renewed(self, lease_expires_at: int) -> None:
+        """The attempt's lease has been renewed."""
+        self._lease_expires_at = lease_expires_at
 
     async def close(self) -> list[Numbered]:
         """Ends the writing; returns what is not stored."""
@@ -66,7 +77,7 @@ class Journal:
                     await self._closing.wait()
             if self._closing.is_set():
                 return
-            if self._pending:
+            if self._pending and self._clock().timestamp() < self._lease_expires_at:
                 await self._store_pending()
 
     async def _store_pending(self) -> None:

@@ -92,11 +92,11 @@ class TurnRunner:
             _report(outcome)
 
     async def _see_through(self, work: Work, channel: Channel) -> Outcome:
-        journal = Journal(self._store, work.turn, channel)
+        journal = Journal(self._store, work.turn, channel, self._clock)
         answer = Answer(work.model)
         asking = asyncio.create_task(self._asker.ask(work.question, answer, journal))
         try:
-            async with self._watched(work.turn, asking, answer) as given_up:
+            async with self._watched(work.turn, asking, answer, journal) as given_up:
                 await asyncio.wait({asking, given_up}, return_when=asyncio.FIRST_COMPLETED)
             outcome = await self._conclude(work, answer, journal, billed=asking.done())
             channel.end(outcome)
@@ -111,14 +111,14 @@ class TurnRunner:
 
     @asynccontextmanager
     async def _watched(
-        self, turn: Turn, asking: asyncio.Task[None], answer: Answer
+        self, turn: Turn, asking: asyncio.Task[None], answer: Answer, journal: Journal
     ) -> AsyncIterator[asyncio.Future[None]]:
         """Renews the attempt's lease, and stops the asking when the turn is cancelled or lost.
 
         What is yielded is done when the answer is given up while its provider goes on billing it.
         """
         given_up: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        watch = asyncio.create_task(self._watch(turn, asking, answer, given_up))
+        watch = asyncio.create_task(self._watch(turn, asking, answer, journal, given_up))
         try:
             yield given_up
         finally:
@@ -131,6 +131,7 @@ class TurnRunner:
         turn: Turn,
         asking: asyncio.Task[None],
         answer: Answer,
+        journal: Journal,
         given_up: asyncio.Future[None],
     ) -> None:
         loop = asyncio.get_running_loop()
@@ -146,8 +147,9 @@ class TurnRunner:
                 # Of the store: no reason to end the work.
                 _logger.warning("turn not watched", exc_info=True)
                 continue
-            if lease is not None:
+            if lease is not None and signal == "go":
                 renewed = loop.time()
+                journal.renewed(lease)
             if signal == "go":
                 continue
             answer.cut(TurnCancelledError() if signal == "cancel" else TurnLostError())

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import io
-import ipaddress
 import socket
 import ssl
 import time
@@ -24,6 +23,7 @@ from contracts.messaging.subscriptions import MAX_ANSWER_BYTES
 from functions.messaging.domain.webhook_errors import RefusedUrlError
 from functions.messaging.domain.webhook_ports import Answered
 from functions.messaging.domain.webhook_urls import Target, parse
+from servicekit.addresses import is_public
 
 TIMEOUT_SECONDS = 10.0
 """Of a request from the resolution of its name to the head of its answer."""
@@ -41,31 +41,8 @@ _CHUNK_BYTES = 4096
 _OK = range(200, 300)
 _REDIRECTS = range(300, 400)
 
-IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
 """The addresses of a name. Raises OSError."""
-
-# What `is_global` leaves open, and forms in which an IPv6 address stands for an IPv4 one: whoever
-# translates them decides where they lead.
-_REFUSED = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "0.0.0.0/8",
-        "100.64.0.0/10",  # shared by carriers, and by clouds
-        "169.254.0.0/16",  # link-local: the clouds' metadata
-        "192.0.0.0/24",
-        "192.88.99.0/24",  # 6to4 relays
-        "224.0.0.0/3",  # multicast, reserved, broadcast
-        "2001::/23",  # Teredo and other assignments of the IETF's
-        "2001:db8::/32",  # documentation
-        "2002::/16",  # 6to4
-        "3fff::/20",  # documentation
-    )
-)
-# Outside of it are IPv4-mapped, -compatible and -translated addresses, NAT64, local ones of all
-# kinds, multicast, and what nobody has been given yet.
-_UNICAST = ipaddress.IPv6Network("2000::/3")
-_LOOPBACK = (ipaddress.IPv4Network("127.0.0.0/8"), ipaddress.IPv6Network("::1/128"))
 
 
 class WebhookHttp:
@@ -119,7 +96,7 @@ class WebhookHttp:
         found = list(dict.fromkeys(await self._resolve(target.host, target.port)))
         if not found:
             raise OSError("no address")
-        if not all(allowed(address, local=self._local) for address in found):
+        if not all(is_public(address, loopback=self._local) for address in found):
             raise _RefusedAddressError
         return found
 
@@ -132,25 +109,6 @@ class WebhookHttp:
         if self._tls is None:
             self._tls = ssl.create_default_context()
         return self._tls
-
-
-def allowed(address: str, *, local: bool) -> bool:
-    """Whether requests may go to the address; `local` admits loopback."""
-    try:
-        known = ipaddress.ip_address(address)
-    except ValueError:
-        return False
-    if isinstance(known, ipaddress.IPv6Address) and known.scope_id is not None:
-        return False
-    if local and any(_within(known, network) for network in _LOOPBACK):
-        return True
-    if isinstance(known, ipaddress.IPv6Address) and known not in _UNICAST:
-        return False
-    return known.is_global and not any(_within(known, network) for network in _REFUSED)
-
-
-def _within(address: IPAddress, network: ipaddress.IPv4Network | ipaddress.IPv6Network) -> bool:
-    return address.version == network.version and address in network
 
 
 class _RefusedAddressError(Exception):

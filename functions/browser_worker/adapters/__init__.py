@@ -1,0 +1,1 @@
+"""Chromium, the network, and the links to what is kept of a session."""
