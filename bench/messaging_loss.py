@@ -129,6 +129,14 @@ async def check(
             calls = Calls(client)
             service = _Service(calls, event_type)
             subscription = await calls.subscribe(receiver.url, event_type)
+            verified: set[str] = set()
+
+            def verify(request: Received) -> None:
+                # As it comes: a signature is good for five minutes.
+                if _is_taken(request):
+                    verified.add(request.verified(subscription["secret"])["id"])
+
+            receiver.on_request = verify
             began = time.monotonic()
             publisher = Publisher(client, event_type, random, batch=batch, repeats=_REPEATED)
             publishing = asyncio.create_task(publisher.publish(ids))
@@ -151,8 +159,6 @@ async def check(
             on_record = await service.delivered(sorted(accepted))
             await calls.unsubscribe(subscription)
         taken = _taken(receiver)
-        secret = subscription["secret"]
-        verified = {one.verified(secret)["id"] for one in receiver.received if _is_taken(one)}
         refused = sum(not _is_taken(one) for one in receiver.received)
         effected = effects()
         reported = consumer.counts(REPORT, sorted(accepted))

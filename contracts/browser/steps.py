@@ -28,7 +28,7 @@ MAX_ARIA_CHARACTERS = 200_000
 
 PAGE_ID_PATTERN = r"^p[1-9][0-9]{0,5}$"
 
-_OPTIONAL = Field(default=None, exclude_if=is_none)
+_ABSENT = Field(exclude_if=is_none)
 
 PageId = Annotated[str, Field(pattern=PAGE_ID_PATTERN, examples=["p1"])]
 Url = Annotated[
@@ -50,7 +50,7 @@ WaitUntil = Literal["load", "domcontentloaded", "networkidle", "commit"]
 class Step(WireModel):
     """What every step may say."""
 
-    page_id: Annotated[PageId | None, _OPTIONAL]
+    page_id: Annotated[PageId | None, _ABSENT] = None
     timeout_ms: TimeoutMs = DEFAULT_TIMEOUT_MS
 
 
@@ -73,7 +73,7 @@ class OpenPageStep(Step):
     """Opens a page more."""
 
     action: Literal["open_page"] = "open_page"
-    url: Annotated[Url | None, _OPTIONAL]
+    url: Annotated[Url | None, _ABSENT] = None
     wait_until: WaitUntil = "load"
 
 
@@ -120,7 +120,7 @@ class PressStep(Step):
     """Presses a key or a combination such as `Control+A`."""
 
     action: Literal["press"] = "press"
-    selector: Annotated[Selector | None, _OPTIONAL]
+    selector: Annotated[Selector | None, _ABSENT] = None
     key: Annotated[str, Field(min_length=1, max_length=64)]
 
 
@@ -138,7 +138,7 @@ class ScrollStep(Step):
     """Scrolls an element into view, or the page by pixels."""
 
     action: Literal["scroll"] = "scroll"
-    selector: Annotated[Selector | None, _OPTIONAL]
+    selector: Annotated[Selector | None, _ABSENT] = None
     x: Annotated[WireInt, Field(ge=-1_000_000, le=1_000_000)] = 0
     y: Annotated[WireInt, Field(ge=-1_000_000, le=1_000_000)] = 0
 
@@ -147,10 +147,10 @@ class WaitStep(Step):
     """Waits for an element's state, for a URL that matches a glob, or for a load state."""
 
     action: Literal["wait"] = "wait"
-    selector: Annotated[Selector | None, _OPTIONAL]
+    selector: Annotated[Selector | None, _ABSENT] = None
     state: Literal["visible", "hidden", "attached", "detached"] = "visible"
-    url_pattern: Annotated[str | None, Field(default=None, max_length=1_000, exclude_if=is_none)]
-    load_state: Annotated[Literal["load", "domcontentloaded", "networkidle"] | None, _OPTIONAL]
+    url_pattern: Annotated[str | None, Field(max_length=1_000, exclude_if=is_none)] = None
+    load_state: Annotated[Literal["load", "domcontentloaded", "networkidle"] | None, _ABSENT] = None
 
 
 class EvaluateStep(Step):
@@ -165,10 +165,10 @@ class ScreenshotStep(Step):
     """A picture of the window, of the whole page, or of an element."""
 
     action: Literal["screenshot"] = "screenshot"
-    selector: Annotated[Selector | None, _OPTIONAL]
+    selector: Annotated[Selector | None, _ABSENT] = None
     full_page: bool = False
     format: Literal["png", "jpeg"] = "png"
-    quality: Annotated[WireInt | None, Field(default=None, ge=1, le=100, exclude_if=is_none)]
+    quality: Annotated[WireInt | None, Field(ge=1, le=100, exclude_if=is_none)] = None
     inline: Annotated[bool, Field(description="The bytes in the answer, if they fit.")] = True
 
 
@@ -240,7 +240,7 @@ class Cookie(WireModel):
     value: Annotated[str, Field(max_length=4_096)]
     domain: Annotated[str, Field(min_length=1, max_length=253)]
     path: Annotated[str, Field(max_length=1_024)] = "/"
-    expires: Annotated[float | None, _OPTIONAL]
+    expires: Annotated[float | None, _ABSENT] = None
     http_only: bool = False
     secure: bool = False
     same_site: Literal["Strict", "Lax", "None"] = "Lax"
@@ -251,7 +251,7 @@ class CookiesStep(Step):
 
     action: Literal["cookies"] = "cookies"
     clear: bool = False
-    set: Annotated[list[Cookie], Field(default_factory=list, max_length=MAX_COOKIES)]
+    set: list[Cookie] = Field(default_factory=list, max_length=MAX_COOKIES)
 
 
 AnyStep = Annotated[
@@ -293,7 +293,7 @@ class StepBatch(WireModel):
 
     steps: Annotated[list[AnyStep], Field(min_length=1, max_length=MAX_STEPS)]
     on_error: Literal["stop", "continue"] = "stop"
-    require: Annotated[Literal["live"] | None, _OPTIONAL]
+    require: Annotated[Literal["live"] | None, _ABSENT] = None
     dialogs: Literal["dismiss", "accept"] = "dismiss"
 
 
@@ -343,11 +343,11 @@ class Artifact(WireModel):
     name: str
     media_type: str
     size: WireInt
-    data: Annotated[str | None, _OPTIONAL]
-    url: Annotated[str | None, _OPTIONAL]
+    data: Annotated[str | None, _ABSENT] = None
+    url: Annotated[str | None, _ABSENT] = None
     truncated: Annotated[
-        bool, Field(default=False, description="A page that is too long ends where pictures do.")
-    ]
+        bool, Field(description="A page that is too long ends where pictures do.")
+    ] = False
 
 
 class StepResult(WireModel):
@@ -360,18 +360,18 @@ class StepResult(WireModel):
     index: WireInt
     action: str
     outcome: Outcome
-    page_id: Annotated[PageId | None, _OPTIONAL]
-    url: Annotated[str | None, _OPTIONAL]
-    title: Annotated[str | None, _OPTIONAL]
-    value: Annotated[Any, _OPTIONAL]
-    artifact: Annotated[Artifact | None, _OPTIONAL]
-    error: Annotated[StepError | None, _OPTIONAL]
+    page_id: Annotated[PageId | None, _ABSENT] = None
+    url: Annotated[str | None, _ABSENT] = None
+    title: Annotated[str | None, _ABSENT] = None
+    value: Annotated[Any, _ABSENT] = None
+    artifact: Annotated[Artifact | None, _ABSENT] = None
+    error: Annotated[StepError | None, _ABSENT] = None
     duration_ms: WireInt = 0
     retried: Annotated[
         bool, Field(description="The browser crashed, and the step was done again.")
     ] = False
-    console_errors: Annotated[list[str], Field(default_factory=list)]
-    dialogs: Annotated[list[Dialog], Field(default_factory=list)]
+    console_errors: list[str] = Field(default_factory=list)
+    dialogs: list[Dialog] = Field(default_factory=list)
 
 
 class Page(WireModel):

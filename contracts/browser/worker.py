@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from pydantic import Field
 
 from contracts.base import WireInt, WireModel
@@ -23,7 +21,7 @@ class ArtifactLink(WireModel):
 class Egress(WireModel):
     """What the session may reach: see `functions/browser_worker/domain/egress.py`."""
 
-    sites: Annotated[list[str], Field(default_factory=list)]
+    sites: list[str] = Field(default_factory=list)
     strict: bool = False
 
 
@@ -41,8 +39,8 @@ class WorkerCommand(WireModel):
     env_id: str | None = None
     restore_from: str | None = None
     store_to: str
-    artifacts: Annotated[dict[int, ArtifactLink], Field(default_factory=dict)]
-    egress: Annotated[Egress, Field(default_factory=Egress)]
+    artifacts: dict[int, ArtifactLink] = Field(default_factory=dict)
+    egress: Egress = Field(default_factory=Egress)
     seconds: float
     batch: StepBatch
 

@@ -31,3 +31,26 @@ def kill_a_worker(functions: list[str], state: Path, random: Random) -> bool:
     with suppress(ProcessLookupError):
         os.kill(random.choice(victims), signal.SIGKILL)
     return True
+
+
+def children(pattern: str) -> list[int]:
+    """Processes below this one whose command line holds `pattern`."""
+    parents: dict[int, int] = {}
+    named: set[int] = set()
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):
+            fields = (entry / "stat").read_text().rpartition(")")[2].split()
+            parents[int(entry.name)] = int(fields[1])
+            if pattern in (entry / "cmdline").read_bytes().decode(errors="replace"):
+                named.add(int(entry.name))
+
+    def below(pid: int) -> bool:
+        while pid in parents:
+            pid = parents[pid]
+            if pid == os.getpid():
+                return True
+        return False
+
+    return [pid for pid in named if below(pid)]

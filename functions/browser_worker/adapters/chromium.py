@@ -40,14 +40,16 @@ FLAGS = (
     "--disable-gpu",
     "--disable-gpu-sandbox",
     "--in-process-gpu",
-    "--no-zygote",
     "--disable-breakpad",
     "--mute-audio",
     "--hide-scrollbars",
 )
 
-# Of the environment, what Chromium needs, and nothing that it could tell.
-_PASSED = ("HOME", "LANG", "PATH", "TMPDIR", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+PASSED = ("HOME", "LANG", "PATH", "TMPDIR", "TZ", "FONTCONFIG_FILE", "FONTCONFIG_PATH")
+"""Of the environment, what Chromium needs, and nothing that it could tell."""
+
+# The zygote's sandbox is there or Chromium's is not.
+_WITHOUT_SANDBOX = ("--no-zygote",)
 _logger = logging.getLogger(__name__)
 
 
@@ -71,7 +73,7 @@ class Chromium:
     def __init__(self, binary: Binary, wall: Wall, environment: Mapping[str, str]) -> None:
         self._binary = binary
         self._proxy = EgressProxy(wall)
-        self._environment = {name: environment[name] for name in _PASSED if environment.get(name)}
+        self._environment = {name: environment[name] for name in PASSED if environment.get(name)}
         self._proxy_port = 0
         self._driver: Playwright | None = None
         self._browser: Browser | None = None
@@ -93,7 +95,7 @@ class Chromium:
         try:
             self._browser = await self._driver.chromium.launch(
                 executable_path=self._binary.path,
-                args=list(FLAGS),
+                args=[*FLAGS, *(() if self._binary.sandbox else _WITHOUT_SANDBOX)],
                 # Loopback too goes through it, by Playwright: Chromium's default is otherwise.
                 proxy={"server": f"http://127.0.0.1:{self._proxy_port}"},
                 env=dict(self._environment),

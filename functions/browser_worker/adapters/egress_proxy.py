@@ -26,6 +26,9 @@ LOOK_UP_SECONDS = 5.0
 IDLE_SECONDS = 60.0
 """Between bytes of a request or an answer in plain HTTP; a tunnel may be silent for ever."""
 
+REFUSED_HEADER = "x-egress-wall"
+"""Of the wall's own refusals."""
+
 _CHUNK = 64 * 1024
 _MAX_LOOKUPS = 16
 _HTTP_PORT = 80
@@ -147,7 +150,8 @@ class _Exchange:
                     return
                 await self._forward(event)
             except DeniedError as error:
-                await self._refuse(403, f"The egress wall refuses this: {error.denial.rule}.")
+                text = f"The egress wall refuses this: {error.denial.rule}."
+                await self._refuse(403, text, (REFUSED_HEADER, error.denial.rule))
                 return
             except _UnreachableError as error:
                 await self._refuse(502, str(error))
@@ -222,7 +226,11 @@ class _Exchange:
                     raise _UnreachableError("The host gives no valid answer.") from None
                 raise
             if isinstance(event, h11.Response):
-                headers = [*_end_to_end(event.headers), *_framing(event.headers)]
+                headers = [
+                    # No page may say that it is the wall.
+                    *_end_to_end(event.headers, REFUSED_HEADER.encode()),
+                    *_framing(event.headers),
+                ]
                 answer = h11.Response(
                     status_code=event.status_code, headers=headers, reason=event.reason
                 )
@@ -236,7 +244,7 @@ class _Exchange:
             elif not isinstance(event, h11.InformationalResponse):
                 raise _UnreachableError("The host gives no valid answer.")
 
-    async def _refuse(self, status: int, text: str) -> None:
+    async def _refuse(self, status: int, text: str, *more: tuple[str, str]) -> None:
         """An answer of the wall's own, where none was begun."""
         if self._http.our_state is not h11.SEND_RESPONSE:
             return
@@ -245,6 +253,7 @@ class _Exchange:
             ("content-type", "text/plain; charset=utf-8"),
             ("content-length", str(len(body))),
             ("connection", "close"),
+            *more,
         ]
         await _send(self._http, self._browser, h11.Response(status_code=status, headers=headers))
         await _send(self._http, self._browser, h11.Data(data=body))
