@@ -1,9 +1,9 @@
 """A redrive of ten thousand dead letters, with kills on the way: whether each has one effect.
 
 Events are published, and a consumer reports that it gave each of them up. Then it is there, and one
-redrive sends everything as fast as a redrive may, while the processes that send and the one that
-consumes are killed. The consumer counts an effect in the transaction that ends its claim; ids are
-compared: what had died, and how often each had its effect.
+redrive sends everything as fast as a redrive may, while the process that sends is killed once, and
+the one that consumes three times. The consumer counts an effect in the transaction that ends its
+claim; ids are compared: what had died, and how often each had its effect.
 """
 
 from __future__ import annotations
@@ -35,7 +35,6 @@ COUNT = 10_000
 
 SENDING = ["santaclaude-local-messaging-tasks"]
 _STREAM = "/api/v1/streams/default-events"
-_KILLS = 3
 _PATIENCE_SECONDS = 1_800.0
 
 
@@ -85,7 +84,8 @@ async def redrive(door: str, aws: str, kill: Callable[[], bool], count: int) -> 
     """Has `count` events given up and sends them again, through the message service's front door,
     to a consumer of the bus at the address `aws`.
 
-    Each time that another part of them is sent, `kill` is called and the consumer is killed.
+    At each quarter that is sent the consumer is killed; `kill` is called once, for what it kills is
+    gone on with only when its task's message comes again, minutes later.
     """
     event_type = f"redrive.{uuid4().hex}"
     async with httpx.AsyncClient(base_url=door, timeout=60) as client:
@@ -97,7 +97,12 @@ async def redrive(door: str, aws: str, kill: Callable[[], bool], count: int) -> 
         dead = await letters.matched()
         with consuming(aws, BUS, event_type) as consumer:
             began = time.monotonic()
-            ended, kills = await letters.redrive(functools.partial(_kill, kill, consumer), dead)
+            kills: list[Callable[[], int]] = [
+                consumer.kill,
+                functools.partial(_both, kill, consumer),
+                consumer.kill,
+            ]
+            ended, killed = await letters.redrive(kills, dead)
             completed = time.monotonic()
             deadline = completed + _PATIENCE_SECONDS
             effects = consumer.counts(EFFECT, ids)
@@ -111,7 +116,7 @@ async def redrive(door: str, aws: str, kill: Callable[[], bool], count: int) -> 
         dead=dead,
         sent=ended["counts"]["sent"],
         failed=ended["counts"]["failed"],
-        kills=kills,
+        kills=killed,
         lost=frozenset(ids) - effects.keys(),
         doubled=frozenset(one for one, times in effects.items() if times > 1),
         duplicates=reported.total() - len(reported),
@@ -121,7 +126,7 @@ async def redrive(door: str, aws: str, kill: Callable[[], bool], count: int) -> 
     )
 
 
-def _kill(kill: Callable[[], bool], consumer: ConsumerProcess) -> int:
+def _both(kill: Callable[[], bool], consumer: ConsumerProcess) -> int:
     return kill() + consumer.kill()
 
 
@@ -151,22 +156,25 @@ class _Letters:
         found: int = (await self._call("POST", f"{_STREAM}/redrive", json=body))["matched"]
         return found
 
-    async def redrive(self, kill: Callable[[], int], count: int) -> tuple[dict[str, Any], int]:
-        """Sends them; the redrive as it ended, or as it is when nothing is to be hoped for any
-        more, and how many processes were killed meanwhile.
+    async def redrive(
+        self, kills: Sequence[Callable[[], int]], count: int
+    ) -> tuple[dict[str, Any], int]:
+        """Sends them, with one of `kills` after each equal part; the redrive as it ended, or as it
+        is when nothing is to be hoped for any more, and how many processes were killed.
         """
         deadline = time.monotonic() + _PATIENCE_SECONDS
         body = {"filter": self._filter, "rate": MAX_RATE}
         redrive = await self._call("POST", f"{_STREAM}/redrive", json=body)
         path = f"/api/v1/redrives/{redrive['id']}"
-        kills, rounds = 0, 0
+        killed, rounds = 0, 0
         while redrive["state"] in {"queued", "running"} and time.monotonic() < deadline:
             await asyncio.sleep(1)
             redrive = await self._call("GET", path)
-            if redrive["counts"]["sent"] > (rounds + 1) * count / (_KILLS + 1):
-                kills += await asyncio.to_thread(kill)
+            part = count / (len(kills) + 1)
+            if rounds < len(kills) and redrive["counts"]["sent"] > (rounds + 1) * part:
+                killed += await asyncio.to_thread(kills[rounds])
                 rounds += 1
-        return redrive, kills
+        return redrive, killed
 
 
 if __name__ == "__main__":
