@@ -1,0 +1,1 @@
+"""The browser pool: stateful browsing on functions that scale to zero."""

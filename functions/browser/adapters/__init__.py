@@ -1,0 +1,1 @@
+"""The browser pool's ports on AWS."""

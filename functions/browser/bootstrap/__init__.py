@@ -1,0 +1,1 @@
+"""Which adapters the browser pool's functions work with."""

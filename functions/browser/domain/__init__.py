@@ -1,0 +1,1 @@
+"""What the browser pool is about: models, ports, use cases; no SDK, no web framework."""
