@@ -18,6 +18,7 @@ sys.path.insert(0, str(ROOT))
 
 from contracts.ai.operations import AI_V1  # noqa: E402
 from contracts.audit.operations import AUDIT_V1  # noqa: E402
+from contracts.browser.operations import BROWSER_V1  # noqa: E402
 from contracts.messaging.operations import MESSAGING_V1  # noqa: E402
 from contracts.messaging.registry import EVENT_TYPES  # noqa: E402
 from scripts.contract_tools.asyncapi import asyncapi  # noqa: E402
@@ -27,7 +28,7 @@ from scripts.contract_tools.compatibility import (  # noqa: E402
 )
 from scripts.contract_tools.openapi import as_text, json_schemas, openapi  # noqa: E402
 
-CONTRACTS = (AI_V1, AUDIT_V1, MESSAGING_V1)
+CONTRACTS = (AI_V1, AUDIT_V1, BROWSER_V1, MESSAGING_V1)
 # Everything in these belongs to this script: a file that it would not write is stale.
 GENERATED = ("openapi", "schemas", "events", "asyncapi")
 

@@ -12,19 +12,20 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from contracts.ai.operations import AI_V1
 from contracts.audit.operations import AUDIT_V1
+from contracts.browser.operations import BROWSER_V1
 from contracts.messaging.operations import MESSAGING_V1
 from contracts.operation import Contract, Operation
 from scripts.contract_tools.openapi import json_schemas, used_models
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = pytest.mark.parametrize(
-    "contract", [AI_V1, AUDIT_V1, MESSAGING_V1], ids=lambda c: c.service
+    "contract", [AI_V1, AUDIT_V1, BROWSER_V1, MESSAGING_V1], ids=lambda c: c.service
 )
 OPERATIONS = pytest.mark.parametrize(
     ("contract", "operation"),
     [
         (contract, operation)
-        for contract in (AI_V1, AUDIT_V1, MESSAGING_V1)
+        for contract in (AI_V1, AUDIT_V1, BROWSER_V1, MESSAGING_V1)
         for operation in contract.operations
     ],
     ids=lambda value: value.service if isinstance(value, Contract) else value.operation_id,
@@ -39,6 +40,18 @@ REPEATABLE_POSTS = {
     "report_deliveries",
     "cancel_redrive",
     "cancel_replay",
+    # What is done in a browser is done: told again, it would be done again, and its answer is too
+    # large to be kept.
+    "run_steps",
+    "create_page",
+    "navigate",
+    "screenshot",
+    "pdf",
+    "act",
+    "evaluate",
+    "wait",
+    "content",
+    "aria",
 }
 
 
