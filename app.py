@@ -5,6 +5,7 @@ import aws_cdk as cdk
 from infra import security, settings
 from infra.stacks.ai import AiStack
 from infra.stacks.audit import AuditStack
+from infra.stacks.browser import BrowserStack
 from infra.stacks.foundation import FoundationStack
 from infra.stacks.messaging import MessagingStack
 
@@ -17,6 +18,8 @@ except settings.InvalidSettingError as error:
 FoundationStack(app, "foundation", settings=environment)
 AiStack(app, "ai", settings=environment)
 AuditStack(app, "audit", settings=environment)
+if environment.has_browser:
+    BrowserStack(app, "browser", settings=environment)
 MessagingStack(app, "messaging", settings=environment)
 security.check(app)
 app.synth()

@@ -112,6 +112,10 @@ class Reason(Enum):
         ("AwsSolutions-COG4",),
         "Services call this API under their roles (SigV4); people reach ProjectFlow only.",
     )
+    LOGS_ALONE = (
+        ("Serverless-LambdaTracing",),
+        "What runs here may be anybody's page: its role writes a log, and sends no traces.",
+    )
     ERASABLE = (
         ("AwsSolutions-DDB3",),
         "Deleting a key must erase it: a recovery could bring it back.",

@@ -83,6 +83,26 @@ class DeploySettings:
     # How many workers post to webhooks at the same time, 2 at least, for each of two queues.
     webhook_workers_at_once: int = 20
 
+    # The browser pool is deployed where there is a browser: an image of this account's registry, as
+    # `<repository>@<digest>` or `<repository>:<tag>`, or in the local cloud the machine's Chromium.
+    browser_image: str = ""
+    chromium_path: str = ""
+    # Whether Chromium's own sandbox works there.
+    chromium_sandbox: bool = False
+    # What pages may reach beside the public web's ports 80 and 443, as host:port; `strict` admits
+    # these alone. Sites of this machine, for tests, are named apart.
+    browser_sites: tuple[str, ...] = ()
+    browser_strict: bool = False
+    browser_loopback_sites: tuple[str, ...] = ()
+    # How many sessions may be open in all, of a project and of a user, and for how long.
+    browser_sessions: int = 20
+    browser_project_sessions: int = 10
+    browser_user_sessions: int = 5
+    browser_idle_seconds: int = 300
+    browser_age_seconds: int = 3600
+    # How long a session's checkpoints and files are kept.
+    browser_object_days: int = 7
+
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90
     audit_retention_days: int = 365
@@ -138,6 +158,11 @@ class DeploySettings:
     def alarm_topic(self) -> str:
         """Name of the topic that alarms of every stack go to."""
         return f"{self.prefix}-alarms"
+
+    @property
+    def has_browser(self) -> bool:
+        """Whether there is one to deploy the pool with."""
+        return bool(self.browser_image or self.chromium_path)
 
     @property
     def event_bus(self) -> str:
@@ -228,6 +253,19 @@ def _flag(name: str, value: Any) -> bool:
     return found
 
 
+def _local_browser(environment: str, context: Callable[[str], Any]) -> dict[str, Any]:
+    """The machine's own browser, and the sites of this machine that it may reach."""
+    found: dict[str, Any] = {
+        "chromium_path": context("chromium_path") or "",
+        "chromium_sandbox": _flag("chromium_sandbox", context("chromium_sandbox")),
+        "browser_loopback_sites": _names(context("browser_loopback_sites") or ""),
+    }
+    given = next((name for name, value in found.items() if value), None)
+    if given and environment != "local":
+        raise InvalidSettingError(f"-c {given}: env={environment} is on AWS")
+    return found
+
+
 def _place(location: tuple[int | str, ...]) -> str:
     return ".".join(map(str, location)) + ": " if location else ""
 
@@ -236,7 +274,10 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
     [-c additional_models=...] [-c openai_url=...] [-c anthropic_url=...] [-c gemini_url=...]
     [-c openai_compatible_url=...] [-c routing=JSON] [-c snap_start=true]
-    [-c endpoint=http://127.0.0.1:4566] [-c websocket_url=ws://127.0.0.1:8004/ws]`.
+    [-c browser_image=REPOSITORY@DIGEST] [-c browser_sites=host:port,...] [-c browser_strict=true]
+    [-c endpoint=http://127.0.0.1:4566] [-c websocket_url=ws://127.0.0.1:8004/ws]
+    [-c chromium_path=...] [-c chromium_sandbox=true] [-c browser_loopback_sites=127.0.0.1:9000]`;
+    the last two lines are the local cloud's.
 
     Raises InvalidSettingError for an environment that does not exist, for a policy or a flag that
     is none, and for an endpoint or a WebSocket's address outside the local one.
@@ -263,6 +304,10 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
         additional_models=_names(context("additional_models") or ""),
         routing=_routing(context("routing")) or settings.routing,
         snap_start=_flag("snap_start", context("snap_start")),
+        browser_image=context("browser_image") or "",
+        browser_sites=_names(context("browser_sites") or ""),
+        browser_strict=_flag("browser_strict", context("browser_strict")),
+        **_local_browser(environment, context),
         **addresses,
         **urls,
     )

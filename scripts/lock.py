@@ -35,6 +35,7 @@ LOCKS = (
     Lock("ai", "functions/ai/requirements.txt", constraint="requirements-dev.txt"),
     Lock("audit", "functions/audit/requirements.txt", constraint="requirements-dev.txt"),
     Lock("audit-cold", "functions/audit/cold-requirements.txt", constraint="requirements-dev.txt"),
+    Lock("browser", "functions/browser/requirements.txt", constraint="requirements-dev.txt"),
     Lock(
         "browser-worker",
         "functions/browser_worker/requirements.txt",

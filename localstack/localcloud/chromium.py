@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import shutil
 import subprocess
@@ -42,6 +43,7 @@ def find(environment: Mapping[str, str] = os.environ) -> Path | None:
     return next(_candidates(environment), None)
 
 
+@functools.cache
 def sandboxes(chromium: Path) -> bool:
     """Whether its own sandbox works here: the kernel may forbid it, and root never has it."""
     command = [str(chromium), "--headless", "--disable-gpu", "--dump-dom", "about:blank"]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from botocore.exceptions import ClientError
 
-from localcloud import environment, event_archive, object_lock, process
+from localcloud import chromium, environment, event_archive, object_lock, process
 from localcloud.aws import Aws
 from localcloud.errors import LocalCloudError
 from localcloud.progress import Progress
@@ -53,7 +53,18 @@ class Deployment:
         for name in ("openai_url", "anthropic_url", "gemini_url", "openai_compatible_url"):
             if url := getattr(self._settings, name):
                 context[name] = str(url)
-        return {name: value for name, value in context.items() if value}
+        return {name: value for name, value in (context | self._browser()).items() if value}
+
+    def _browser(self) -> dict[str, str]:
+        """The machine's Chromium, or nothing: the pool is left out then."""
+        found = chromium.find()
+        if found is None:
+            return {}
+        return {
+            "chromium_path": str(found),
+            "chromium_sandbox": str(chromium.sandboxes(found)).lower(),
+            "browser_loopback_sites": self._settings.browser_sites,
+        }
 
     def is_current(self) -> bool:
         """Whether what is deployed was made from today's files and settings."""

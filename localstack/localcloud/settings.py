@@ -54,6 +54,8 @@ class LocalSettings(BaseSettings):
     openai_compatible_url: AnyHttpUrl | None = None
     # Models beside the catalogue's, as `provider:name`, with commas between them.
     additional_models: str = ""
+    # Sites of this machine that browsers may reach, as 127.0.0.1:port, with commas between them.
+    browser_sites: str = ""
     # An Ollama model that answers behind MiniStack's Bedrock.
     model: str | None = Field(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$")
     ollama_url: AnyHttpUrl = AnyHttpUrl("http://127.0.0.1:11434")

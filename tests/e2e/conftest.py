@@ -58,7 +58,7 @@ class LocalCloud:
         providers: ProviderServer,
         ports: list[int],
     ) -> None:
-        cloud_port, *service_ports = ports
+        cloud_port, self.site_port, *service_ports = ports
         self.bedrock = bedrock
         self.providers = providers
         self.state = folder
@@ -76,6 +76,7 @@ class LocalCloud:
             "LOCAL_GEMINI_URL": f"{providers.url}/v1beta/openai/",
             "LOCAL_OPENAI_COMPATIBLE_URL": f"{providers.url}/ollama/v1",
             "LOCAL_ADDITIONAL_MODELS": "openai-compatible:llama3.2",
+            "LOCAL_BROWSER_SITES": f"127.0.0.1:{self.site_port}",
             **{f"LOCAL_{name}_PORT": str(port) for name, port in self.ports.items()},
         }
 
@@ -145,7 +146,7 @@ class LocalCloud:
 @pytest.fixture(scope="session")
 def cloud() -> Iterator[LocalCloud]:
     folder = Path(tempfile.mkdtemp(prefix="sc-e2e-"))
-    ports = free_ports(1 + len(SERVICES))
+    ports = free_ports(2 + len(SERVICES))
     upstream = f"http://127.0.0.1:{ports[0]}"
     with BedrockServer(upstream=upstream) as bedrock, ProviderServer() as providers:
         running = LocalCloud(folder, bedrock, providers, ports)
@@ -203,6 +204,13 @@ def audit(cloud) -> Iterator[httpx.Client]:
 def messaging(cloud) -> Iterator[httpx.Client]:
     """The message service at the front door, unsigned."""
     with httpx.Client(base_url=cloud.door("MESSAGING"), timeout=60) as client:
+        yield client
+
+
+@pytest.fixture
+def browser(cloud) -> Iterator[httpx.Client]:
+    """The browser pool at the front door, unsigned."""
+    with httpx.Client(base_url=cloud.door("BROWSER"), timeout=60) as client:
         yield client
 
 

@@ -8,11 +8,13 @@ leave each page a process of its own, so that one that crashes takes no other al
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import playwright
 from playwright.async_api import Browser, Error, Playwright, async_playwright
 
 from functions.browser_worker.adapters.egress_proxy import EgressProxy
@@ -50,6 +52,7 @@ PASSED = ("HOME", "LANG", "PATH", "TMPDIR", "TZ", "FONTCONFIG_FILE", "FONTCONFIG
 
 # The zygote's sandbox is there or Chromium's is not.
 _WITHOUT_SANDBOX = ("--no-zygote",)
+_NODE = Path(playwright.__file__).parent / "driver" / "node"
 _logger = logging.getLogger(__name__)
 
 
@@ -83,6 +86,7 @@ class Chromium:
         """Starts the wall and Playwright's driver, which takes longer than Chromium itself."""
         if self._driver is None:
             self._proxy_port = await self._proxy.start()
+            _make_runnable(_NODE)
             self._driver = await async_playwright().start()
 
     async def browser(self) -> Browser:
@@ -121,3 +125,9 @@ class Chromium:
             await self._driver.stop()
             self._driver = None
             await self._proxy.close()
+
+
+def _make_runnable(program: Path) -> None:
+    """What unpacked the package may have dropped its modes, as MiniStack does with layers."""
+    if program.is_file() and not os.access(program, os.X_OK):
+        program.chmod(0o755)
