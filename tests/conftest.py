@@ -47,6 +47,11 @@ def _kind(item):
     return item.path.relative_to(ROOT / "tests").parts[0]
 
 
+# With a browser, the pool is there: the local cloud's is the machine's, AWS's an image.
+_BROWSERS = {"local": {"chromium_path": "/usr/bin/chromium"}}
+_IMAGE = {"browser_image": f"browser@sha256:{'0' * 64}"}
+
+
 class Templates:
     """The synthesized templates of one environment, by the stack's short name."""
 
@@ -94,6 +99,7 @@ def synthesize(environment: str, **context: str) -> Templates:
                 "CDK_CONTEXT_JSON": json.dumps(
                     {
                         **json.loads((ROOT / "cdk.json").read_text())["context"],
+                        **_BROWSERS.get(environment, _IMAGE),
                         **context,
                         "env": environment,
                         "aws:cdk:bundling-stacks": [],

@@ -86,7 +86,7 @@ class BrowserStack(EnvironmentStack):
                 items(
                     "Sessions",
                     self._table.table,
-                    ("GetItem", "PutItem", "UpdateItem", "DeleteItem", "ConditionCheckItem"),
+                    ("GetItem", "PutItem", "UpdateItem"),
                     partitions=[
                         "SESSION#*",
                         "PLACES#*",
@@ -155,6 +155,7 @@ class BrowserStack(EnvironmentStack):
             "POWERTOOLS_LOG_LEVEL": "INFO",
             "CHROMIUM_PATH": settings.chromium_path or "/usr/bin/chromium-headless-shell",
             "CHROMIUM_SANDBOX": str(settings.chromium_sandbox).lower(),
+            "LOOPBACK_SITES": ",".join(settings.browser_loopback_sites),
         }
         if settings.browser_image:
             return BrowserWorker(
@@ -173,10 +174,7 @@ class BrowserStack(EnvironmentStack):
             name=f"{self._prefix}-worker",
             handler="functions.browser_worker.entrypoints.run.handler",
             defaults=self._defaults_of("browser_worker"),
-            environment={
-                **environment,
-                "LOOPBACK_SITES": ",".join(settings.browser_loopback_sites),
-            },
+            environment=environment,
             memory_mb=2_560,
             timeout=_WORKER_TIMEOUT,
             permissions=[],

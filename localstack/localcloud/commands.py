@@ -193,6 +193,9 @@ class _Up:
         self._door.require_free_ports(held=held)
 
     def _deployed_plan(self) -> Plan:
+        told = self._deployment.browser()
+        if told is not None:
+            self._progress.step(told)
         if self._deployment.is_current():
             self._progress.step("Nothing to deploy: no input has changed")
         else:

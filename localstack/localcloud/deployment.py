@@ -66,6 +66,15 @@ class Deployment:
             "browser_loopback_sites": self._settings.browser_sites,
         }
 
+    def browser(self) -> str | None:
+        """What a person has to know of the machine's Chromium, if anything."""
+        found = chromium.find()
+        if found is None:
+            return f"No Chromium, and so no browser pool: {chromium.REMEDY}"
+        if not chromium.sandboxes(found):
+            return f"{found.name} runs without its own sandbox here: as root it always does"
+        return None
+
     def is_current(self) -> bool:
         """Whether what is deployed was made from today's files and settings."""
         return self._aws.parameter(_FINGERPRINT) == fingerprint(ROOT, self.context())

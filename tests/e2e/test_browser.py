@@ -1,5 +1,6 @@
 """The browser pool through the deployed stack: a real Chromium in the browser's function."""
 
+import asyncio
 import base64
 import os
 import signal
@@ -9,6 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
+from contracts.browser.client import BrowserPoolClient
+from contracts.browser.steps import NavigateStep
+from contracts.client.errors import NotFoundError
 from tests.e2e.conftest import eventually, problem
 from tests.fakes.browser_site import PASSWORD, BrowserSite
 from tests.fakes.processes import processes
@@ -171,6 +175,27 @@ def test_sessions_end_and_nobody_elses_are_found(browser):
     assert first.json()["session_id"] == again.json()["session_id"]
     problem(browser.post(SESSIONS, json={"user_id": 98}, headers=key), 409, "idempotency_conflict")
     browser.delete(f"{SESSIONS}/{first.json()['session_id']}")
+
+
+def test_the_client_does_what_the_calls_do(cloud, site):
+    async def use() -> None:
+        async with BrowserPoolClient(cloud.door("BROWSER")) as client:
+            session = await client.create_session()
+            session_id = session.session_id
+            result = await client.run(
+                session_id,
+                [NavigateStep(url=f"{site.url}/"), {"action": "screenshot", "inline": False}],
+            )
+            assert [one.outcome for one in result.results] == ["done", "done"]
+            assert len((await client.list_artifacts(session_id)).artifacts) == 1
+            assert session_id in {one.session_id for one in await client.list_sessions()}
+            assert (await client.stats()).active_sessions >= 1
+            await client.delete_session(session_id)
+            assert await client.get_session(session_id) is None
+            with pytest.raises(NotFoundError):
+                await client.run(session_id, [{"action": "reload"}])
+
+    asyncio.run(use())
 
 
 def test_a_user_has_so_many_sessions_and_no_more(browser):

@@ -8,7 +8,9 @@ import pytest
 from infra import routes
 from infra.constructs.service_api import RouteGroup, resource_policy
 
-ROUTES = {service: routes.load(f"{service}.v1") for service in ("ai", "audit", "messaging")}
+ROUTES = {
+    service: routes.load(f"{service}.v1") for service in ("ai", "audit", "browser", "messaging")
+}
 AI = ROUTES["ai"]
 SERVICES = pytest.mark.parametrize("service", list(ROUTES))
 

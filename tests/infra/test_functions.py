@@ -36,6 +36,15 @@ SETTINGS = {
         }.items()
     },
     **{
+        f"browser-{name}": ("functions.browser.settings", model)
+        for name, model in {
+            "api": "ApiSettings",
+            "audit": "AuditSettings",
+            "reap": "SessionSettings",
+        }.items()
+    },
+    "browser-worker": ("functions.browser_worker.settings", "WorkerSettings"),
+    **{
         f"messaging-{name}": ("functions.messaging.settings", model)
         for name, model in {
             "audit": "AuditSettings",
@@ -67,8 +76,10 @@ def test_functions_are_those_known_here(prod, local):
 
 def test_every_handler_is_there(templates):
     for name, (_, function) in functions(templates).items():
-        if SETTINGS[name] and not function["Handler"].endswith(".sh"):
-            module = function["Handler"].removesuffix(".handler").replace(".", "/")
+        # An image names its handler itself.
+        handler = function.get("Handler", ".sh")
+        if SETTINGS[name] and not handler.endswith(".sh"):
+            module = handler.removesuffix(".handler").replace(".", "/")
             assert (ROOT / f"{module}.py").is_file(), name
 
 

@@ -125,6 +125,16 @@ MESSAGING = {
         "tasks": REPORTING | dynamodb("Query") | PUT_EVENTS | QUEUE | SENDING,
     }.items()
 } | {f"messaging-{name}-schedule": {"lambda:InvokeFunction"} for name in ("audit", "due", "sweep")}
+BROWSER = {
+    f"browser-{name}": actions | LOGS | TRACES
+    for name, actions in {
+        "api": dynamodb("GetItem", "PutItem", "Query", "UpdateItem")
+        | s3("GetObject", "ListBucket", "PutObject")
+        | {"lambda:InvokeFunction"},
+        "audit": AUDIT_SENDER,
+        "reap": dynamodb("Query", "UpdateItem"),
+    }.items()
+} | {f"browser-{name}-schedule": {"lambda:InvokeFunction"} for name in ("audit", "reap")}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")
 ALLOWED = {
     "ai-api": TABLE
@@ -163,6 +173,9 @@ ALLOWED = {
     | TRACES,
     "ai-upkeep-schedule": {"lambda:InvokeFunction"},
     **AUDIT,
+    **BROWSER,
+    # Traces in the local cloud alone.
+    "browser-worker": LOGS | TRACES,
     **MESSAGING,
     "ai-audit": {f"dynamodb:{action}" for action in ("Query", "UpdateItem", "DeleteItem")}
     | {"dynamodb:BatchWriteItem", "execute-api:Invoke", "ssm:GetParameter"}
@@ -244,7 +257,7 @@ def test_actions_are_explicit_and_listed(templates):
     assert {"ai-api", "ai-stream"} <= set(seen)
     # MiniStack's name for SendMessage; AWS has no such action.
     assert seen["ai-dispatch"] | {"sqs:SendMessageBatch"} == ALLOWED["ai-dispatch"]
-    for short, allowed in (AUDIT | MESSAGING).items():
+    for short, allowed in (AUDIT | BROWSER | MESSAGING).items():
         # An environment has one of the two names of sending.
         either = SENDING if allowed >= SENDING and seen[short] & SENDING else set()
         assert seen[short] | either == allowed, short

@@ -28,7 +28,7 @@ def preloads(function: dict) -> str | None:
 def test_every_function_that_can_begins_from_a_snapshot(with_snapshots):
     found = functions(with_snapshots)
     small = {name for name, f in found.items() if f["EphemeralStorage"]["Size"] <= DISK_MB}
-    assert set(found) - small == {"audit-cold", "audit-exporter"}
+    assert set(found) - small == {"audit-cold", "audit-exporter", "browser-worker"}
     for name, function in found.items():
         wanted = {"ApplyOn": "PublishedVersions"} if name in small else None
         assert function.get("SnapStart") == wanted, name

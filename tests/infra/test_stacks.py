@@ -21,7 +21,7 @@ def test_stacks_know_each_other_by_parameters(templates):
     }
     assert {name.split("/", 3)[3] for name in names} == {
         f"{service}/{key}"
-        for service in ("ai", "audit", "messaging")
+        for service in ("ai", "audit", "browser", "messaging")
         for key in ("api-id", "api-url")
     } | {"messaging/websocket-api-id", "messaging/websocket-url"}
 
@@ -44,7 +44,7 @@ def test_tables_are_encrypted_recoverable_and_forget(templates):
         assert replica["PointInTimeRecoverySpecification"]["PointInTimeRecoveryEnabled"]
 
 
-@pytest.mark.parametrize("stack", ["ai", "audit"])
+@pytest.mark.parametrize("stack", ["ai", "audit", "browser"])
 def test_buckets_are_closed_encrypted_and_want_tls(templates, stack):
     policies = {
         policy["Properties"]["Bucket"]["Ref"]: policy["Properties"]["PolicyDocument"]["Statement"]
@@ -101,8 +101,9 @@ def test_data_is_kept_in_production_alone(request, environment, kept):
     for key in templates.resources("AWS::KMS::Key").values():
         assert key["DeletionPolicy"] == kept
     for name, bucket in templates.resources("AWS::S3::Bucket").items():
-        # Exports can be made again, and access logs are of no use without what was accessed.
-        passing = name.rpartition("/")[2].startswith(("Exported", "AccessLogs"))
+        # Exports can be made again, browser sessions end within hours, and access logs are of no
+        # use without what was accessed.
+        passing = name.rpartition("/")[2].startswith(("Exported", "Objects", "AccessLogs"))
         assert bucket["DeletionPolicy"] == ("Delete" if passing else kept), name
 
 
@@ -119,10 +120,11 @@ def test_acknowledgements_are_those_reviewed(templates):
     assert given <= reviewed
 
 
-def test_every_reviewed_acknowledgement_is_needed(local):
+def test_every_reviewed_acknowledgement_is_needed(local, prod):
     given = {
         text
-        for entries in local.metadata.values()
+        for templates in (local, prod)
+        for entries in templates.metadata.values()
         for entry in entries
         if entry["type"] == "aws:cdk:acknowledged-rules"
         for text in entry["data"].values()

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from localcloud import deployment, process
+from localcloud import chromium, deployment, process
 from localcloud.errors import LocalCloudError
 from localcloud.progress import Progress
 from localcloud.settings import load
@@ -90,7 +90,27 @@ def test_a_cloud_that_lost_its_state_is_deployed_anew(tmp_path):
     assert not current(None)
 
 
-def test_the_model_behind_bedrock_is_the_services_model(tmp_path):
+def test_the_browser_is_the_machines(tmp_path, monkeypatch):
+    monkeypatch.setattr(chromium, "find", lambda: Path("/opt/chromium"))
+    monkeypatch.setattr(chromium, "sandboxes", lambda _: True)
+    settings = load(env_file=None, browser_sites="127.0.0.1:9000")
+    made = deployment.Deployment(settings, StateDirectory(tmp_path), None, Progress())
+    context = made.context()
+    assert (context["chromium_path"], context["chromium_sandbox"]) == ("/opt/chromium", "true")
+    assert context["browser_loopback_sites"] == "127.0.0.1:9000"
+    assert made.browser() is None
+
+
+def test_without_a_browser_its_remedy_is_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(chromium, "find", lambda: None)
+    settings = load(env_file=None, browser_sites="127.0.0.1:9000")
+    made = deployment.Deployment(settings, StateDirectory(tmp_path), None, Progress())
+    assert "browser_loopback_sites" not in made.context()
+    assert chromium.REMEDY in made.browser()
+
+
+def test_the_model_behind_bedrock_is_the_services_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(chromium, "find", lambda: None)
     settings = load(env_file=None, model="llama3.2:3b")
     made = deployment.Deployment(settings, StateDirectory(tmp_path), None, Progress())
     assert made.context() == {
