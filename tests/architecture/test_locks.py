@@ -34,6 +34,7 @@ def test_a_changed_requirement_makes_its_lock_stale(tmp_path):
         "requirements-dev.txt",
         "functions/ai/requirements.txt",
         "functions/audit/requirements.txt",
+        "functions/browser/requirements.txt",
         "functions/messaging/requirements.txt",
     ]
 
