@@ -101,7 +101,7 @@ class DeploySettings:
     browser_idle_seconds: int = 300
     browser_age_seconds: int = 3600
     # How long a session's checkpoints and files are kept.
-    browser_object_days: int = 7
+    browser_object_days: int = 1
 
     # How long audit records answer from the table at once, and how long the archive keeps them.
     audit_hot_days: int = 90

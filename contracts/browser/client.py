@@ -99,6 +99,22 @@ class BrowserPoolClient(ServiceClient):
         )
         return await self._fetch(call, BatchResult)
 
+    async def run_task(
+        self, task: wire.TaskRequest, *, options: CallOptions = NO_OPTIONS
+    ) -> wire.TaskResult:
+        """Pictures, PDF, content or links of a page, in a session that ends with the call.
+
+        Raises `ServiceProblemError` where the page is not reached.
+        """
+        call = Call(
+            operation="run_task",
+            method="POST",
+            path="/api/v1/tasks",
+            body=task,
+            options=options,
+        )
+        return await self._fetch(call, wire.TaskResult)
+
     async def list_artifacts(
         self,
         session_id: str,

@@ -130,6 +130,32 @@ BATCH_RESULT: dict[str, Any] = {
     "denied": [{"host": "169.254.169.254", "port": 80, "rule": "address", "times": 2}],
 }
 
+TASK: dict[str, Any] = {
+    "url": "https://example.com/",
+    "outputs": [{"action": "content", "format": "markdown"}, {"action": "links"}],
+}
+TASK_RESULT: dict[str, Any] = {
+    "url": "https://example.com/",
+    "title": "Example Domain",
+    "status": 200,
+    "results": [
+        {
+            "index": 0,
+            "action": "content",
+            "outcome": "done",
+            "page_id": "p1",
+            "url": "https://example.com/",
+            "title": "Example Domain",
+            "value": {"content": "# Example Domain", "format": "markdown"},
+            "duration_ms": 31,
+            "retried": False,
+            "console_errors": [],
+            "dialogs": [],
+        }
+    ],
+    "denied": [],
+}
+
 ARTIFACTS: dict[str, Any] = {
     "artifacts": [
         {

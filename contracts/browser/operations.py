@@ -169,6 +169,24 @@ _OF_SESSIONS = (
         errors=_errors(_ANY, (404, 409, 422), _BODY),
     ),
     Operation(
+        operation_id="run_task",
+        method="post",
+        path="/api/v1/tasks",
+        summary="Pictures, PDF, content or links of a page in one call",
+        tag="tasks",
+        description=(
+            "Opens the page in a session of its own, which ends with the call and takes a place "
+            f"meanwhile. Everything within {sessions.SYNCHRONOUS_SECONDS} s. A page that is not "
+            "reached is a problem of the call's; an output that is not to be had is in its result."
+        ),
+        body=sessions.TaskRequest,
+        body_example=examples.TASK,
+        answer=Answer(
+            model=sessions.TaskResult, description="The outputs.", example=examples.TASK_RESULT
+        ),
+        errors=_errors(_ANY, _WORKING, _BODY),
+    ),
+    Operation(
         operation_id="list_artifacts",
         method="get",
         path=f"{_SESSION}/artifacts",

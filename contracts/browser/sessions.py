@@ -19,10 +19,18 @@ from contracts.base import (
 from contracts.browser.steps import (
     DEFAULT_TIMEOUT_MS,
     MAX_TEXT_LENGTH,
+    AriaStep,
+    ContentStep,
     Continuity,
+    DeniedAddress,
     EvaluateStep,
+    LinksStep,
     PageId,
+    PdfStep,
+    ScreenshotStep,
     Selector,
+    StepResult,
+    TextStep,
     TimeoutMs,
     Url,
     WaitUntil,
@@ -30,6 +38,7 @@ from contracts.browser.steps import (
 
 MAX_BODY_BYTES = 6_000_000
 MAX_METADATA_BYTES = 16_384
+MAX_OUTPUTS = 6
 DEFAULT_ARTIFACTS, MAX_ARTIFACTS = 20, 100
 MAX_CURSOR_LENGTH = 256
 SYNCHRONOUS_SECONDS = 25
@@ -59,6 +68,36 @@ class SessionCreate(WireModel):
     user_id: WireId | None = None
     project_id: WireId | None = None
     metadata: Metadata = Field(default_factory=dict)
+
+
+class TaskRequest(WireModel):
+    """A page, and what is wanted of it: in a session of its own, which ends with the call."""
+
+    url: Url
+    outputs: Annotated[
+        list[
+            Annotated[
+                ScreenshotStep | PdfStep | ContentStep | TextStep | AriaStep | LinksStep,
+                Field(discriminator="action"),
+            ]
+        ],
+        Field(min_length=1, max_length=MAX_OUTPUTS),
+    ]
+    wait_until: WaitUntil = "load"
+    wait_for: Annotated[Selector | None, Field(description="An element to wait for.")] = None
+    timeout_ms: TimeoutMs = DEFAULT_TIMEOUT_MS
+    user_id: WireId | None = None
+    project_id: WireId | None = None
+
+
+class TaskResult(WireModel):
+    """What came of it: a result for each output, in their order."""
+
+    url: str
+    title: str
+    status: Annotated[WireInt | None, _ABSENT] = None
+    results: list[StepResult]
+    denied: list[DeniedAddress]
 
 
 class BrowserSession(WireModel):

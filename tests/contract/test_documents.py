@@ -43,6 +43,7 @@ REPEATABLE_POSTS = {
     # What is done in a browser is done: told again, it would be done again, and its answer is too
     # large to be kept.
     "run_steps",
+    "run_task",
     "create_page",
     "navigate",
     "screenshot",

@@ -163,6 +163,34 @@ def test_what_cannot_be_done(browser, opened, path, body, status):
     problem(browser.post(f"{SESSIONS}/{opened['session_id']}{path}", json=body), status)
 
 
+def test_a_task_is_one_call_and_leaves_no_session(browser, site):
+    before = browser.get("/api/v1/stats").json()["active_sessions"]
+    answer = browser.post(
+        "/api/v1/tasks",
+        json={
+            "url": f"{site.url}/article",
+            "wait_for": "h1",
+            "outputs": [
+                {"action": "content", "format": "markdown"},
+                {"action": "links"},
+                {"action": "screenshot", "full_page": True},
+                {"action": "text", "selector": "#no-such", "timeout_ms": 200},
+            ],
+        },
+    )
+    assert answer.status_code == 200, answer.text
+    told = answer.json()
+    assert (told["title"], told["status"]) == ("Article", 200)
+    assert [one["outcome"] for one in told["results"]] == ["done", "done", "done", "failed"]
+    assert told["results"][0]["value"]["content"].startswith("# Head")
+    assert base64.b64decode(told["results"][2]["artifact"]["data"]).startswith(b"\x89PNG")
+    assert browser.get("/api/v1/stats").json()["active_sessions"] == before
+    wanted = {"url": "http://10.0.0.1/", "outputs": [{"action": "links"}]}
+    problem(browser.post("/api/v1/tasks", json=wanted), 403, "address_denied")
+    problem(browser.post("/api/v1/tasks", json={"url": site.url, "outputs": []}), 422)
+    assert browser.get("/api/v1/stats").json()["active_sessions"] == before
+
+
 def test_sessions_end_and_nobody_elses_are_found(browser):
     problem(browser.get(f"{SESSIONS}/nothing"), 404, "session_not_found")
     session = open_session(browser, user_id=99)

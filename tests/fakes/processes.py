@@ -54,3 +54,10 @@ def children(pattern: str) -> list[int]:
         return False
 
     return [pid for pid in named if below(pid)]
+
+
+def kill_children(pattern: str) -> None:
+    """Kills them."""
+    for pid in children(pattern):
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)

@@ -2,14 +2,12 @@
 
 import asyncio
 import base64
-import os
-import signal
 
 import pytest
 
 from tests.fakes.browser_site import PASSWORD, BrowserSite
 from tests.fakes.browser_worker import MemoryObjects, SessionRecord, WorkerProcess
-from tests.fakes.processes import children
+from tests.fakes.processes import kill_children
 
 pytestmark = pytest.mark.anyio
 
@@ -427,8 +425,7 @@ async def test_a_snapshot_has_an_end(worker, session, site):
 
 
 def kill_browser():
-    for pid in children("chromium"):
-        os.kill(pid, signal.SIGKILL)
+    kill_children("chromium")
 
 
 async def test_a_killed_browser_is_healed_and_what_is_safe_is_done_again(

@@ -15,6 +15,7 @@ from functions.browser.domain.dependencies import Api
 from functions.browser.domain.dispatch import Dispatcher
 from functions.browser.domain.leases import Leases
 from functions.browser.domain.sessions import Sessions
+from functions.browser.domain.tasks import Tasks
 from functions.browser.settings import ApiSettings
 from servicekit.audit import AuditTrail
 from servicekit.audit_outbox import DynamoOutbox
@@ -42,10 +43,12 @@ def api_from_environment() -> Api:
     )
     egress = Egress(sites=settings.sites, strict=settings.egress_strict)
     leases = Leases(store, limits(settings), utc_now, asyncio.sleep)
+    dispatcher = Dispatcher(sessions, leases, worker, objects, trail, egress)
     return Api(
         service_name=settings.powertools_service_name,
         checks={"sessions": lambda: store.held("POOL")},
         sessions=sessions,
-        dispatcher=Dispatcher(sessions, leases, worker, objects, trail, egress),
+        dispatcher=dispatcher,
         artifacts=Artifacts(sessions, objects),
+        tasks=Tasks(sessions, dispatcher),
     )

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functions.browser.domain.artifacts import Artifacts
 from functions.browser.domain.dispatch import Dispatcher
 from functions.browser.domain.sessions import Sessions
+from functions.browser.domain.tasks import Tasks
 
 Check = Callable[[], Awaitable[object]]
 """Raises when a dependency does not answer."""
@@ -22,3 +23,4 @@ class Api:
     sessions: Sessions
     dispatcher: Dispatcher
     artifacts: Artifacts
+    tasks: Tasks

@@ -6,7 +6,7 @@ from fastapi import FastAPI
 
 from contracts.browser.sessions import MAX_BODY_BYTES
 from functions.browser.domain.dependencies import Api
-from functions.browser.routes import health, pages, sessions
+from functions.browser.routes import health, pages, sessions, tasks
 from servicekit.fastapi_app import new_app
 
 
@@ -18,5 +18,6 @@ def create_app(dependencies: Api) -> FastAPI:
         health.signed_routes,
         sessions.routes,
         pages.routes,
+        tasks.routes,
         max_body_bytes=MAX_BODY_BYTES,
     )
