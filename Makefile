@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help environment up down status logs reset test unit e2e check lint format types architecture \
-	lock contracts catalogue synth diff bootstrap deploy bench
+	lock contracts catalogue synth diff bootstrap deploy image-proof bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' Makefile
@@ -48,7 +48,7 @@ e2e: environment ## the tests through one deployed local cloud
 check: lint types architecture synth ## everything that reads the code without running it
 
 lint: environment ## ruff, and whether locks, contracts and the list of models are current
-	ruff check . && ruff format --check . && python scripts/lock.py --check && python scripts/export_contracts.py --check && python scripts/catalogue.py --check
+	ruff check . && ruff format --check . && hadolint images/browser/Dockerfile && python scripts/lock.py --check && python scripts/export_contracts.py --check && python scripts/catalogue.py --check
 
 format: environment ## let ruff rewrite what it can
 	ruff check --fix . ; ruff format .
@@ -79,6 +79,9 @@ bootstrap: environment ## once per AWS account and region, before the first depl
 
 deploy: environment ## put ENV into the AWS account of the current credentials [STACK=ai: one stack]
 	npx --no-install cdk deploy $(if $(STACK),santaclaude-$(ENV)-$(STACK),--all) -c env=$(ENV)
+
+image-proof: environment ## the browser's image without a container engine: its steps in a Debian root (root, debootstrap)
+	@sh images/browser/prove.sh
 
 bench: environment ## the figures of docs/figures.md, each beside its limit
 	python -m bench

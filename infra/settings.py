@@ -84,7 +84,8 @@ class DeploySettings:
     webhook_workers_at_once: int = 20
 
     # The browser pool is deployed where there is a browser: an image of this account's registry, as
-    # `<repository>@<digest>` or `<repository>:<tag>`, or in the local cloud the machine's Chromium.
+    # `<repository>@<digest>` or `<repository>:<tag>`, or `build`, which builds it with what
+    # CDK_DOCKER names; in the local cloud the machine's Chromium.
     browser_image: str = ""
     chromium_path: str = ""
     # Whether Chromium's own sandbox works there.
@@ -274,7 +275,8 @@ def load(context: Callable[[str], Any]) -> DeploySettings:
     """Settings for the CDK context: `-c env=dev [-c operators=RoleA,RoleB] [-c default_model=...]
     [-c additional_models=...] [-c openai_url=...] [-c anthropic_url=...] [-c gemini_url=...]
     [-c openai_compatible_url=...] [-c routing=JSON] [-c snap_start=true]
-    [-c browser_image=REPOSITORY@DIGEST] [-c browser_sites=host:port,...] [-c browser_strict=true]
+    [-c browser_image=REPOSITORY@DIGEST|build] [-c browser_sites=host:port,...]
+    [-c browser_strict=true]
     [-c endpoint=http://127.0.0.1:4566] [-c websocket_url=ws://127.0.0.1:8004/ws]
     [-c chromium_path=...] [-c chromium_sandbox=true] [-c browser_loopback_sites=127.0.0.1:9000]`;
     the last two lines are the local cloud's.

@@ -41,6 +41,7 @@ LOCKS = (
         "functions/browser_worker/requirements.txt",
         constraint="requirements-dev.txt",
     ),
+    Lock("browser-image", "images/browser/requirements.txt", constraint="requirements-dev.txt"),
     Lock("messaging", "functions/messaging/requirements.txt", constraint="requirements-dev.txt"),
 )
 

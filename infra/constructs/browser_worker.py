@@ -4,11 +4,13 @@ from collections.abc import Mapping
 
 from aws_cdk import Duration, RemovalPolicy, Size, Tags
 from aws_cdk import aws_ecr as ecr
+from aws_cdk import aws_ecr_assets as ecr_assets
 from aws_cdk import aws_iam as iam
 from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_logs as logs
 from constructs import Construct
 
+from infra.bundles import ROOT
 from infra.security import Reason, acknowledge
 
 # CPU comes with memory (1,769 MB is one vCPU), and 20 pages take 785 MB.
@@ -17,12 +19,20 @@ _MEMORY_MB = 2_560
 _DISK_MB = 1_024
 
 
+BUILT = "build"
+"""The image of images/browser/Dockerfile, built and pushed by the deployment, with what CDK_DOCKER
+names.
+"""
+
+_ARCHITECTURE = lambda_.Architecture.ARM_64
+
+
 class BrowserWorker(Construct):
     """The function, under a role that may write its log and nothing else.
 
     An unsandboxed Chromium can read its parent's credentials, and one role serves all sessions: so
     it has no traces, no table and no bucket, and what its callers need it gets by links. `image` is
-    one of this account's registry: `<repository>@<digest>` or `<repository>:<tag>`.
+    one of this account's registry, `<repository>@<digest>` or `<repository>:<tag>`, or `BUILT`.
     """
 
     def __init__(
@@ -63,7 +73,7 @@ class BrowserWorker(Construct):
             "Function",
             function_name=name,
             code=self._code(image),
-            architecture=lambda_.Architecture.ARM_64,
+            architecture=_ARCHITECTURE,
             role=self.role.without_policy_updates(),
             environment=dict(environment),
             memory_size=_MEMORY_MB,
@@ -77,6 +87,12 @@ class BrowserWorker(Construct):
         acknowledge(self.function, Reason.SYNCHRONOUS, Reason.LOGS_ALONE)
 
     def _code(self, image: str) -> lambda_.DockerImageCode:
+        if image == BUILT:
+            return lambda_.DockerImageCode.from_image_asset(
+                str(ROOT),
+                file="images/browser/Dockerfile",
+                platform=ecr_assets.Platform.LINUX_ARM64,
+            )
         repository, _, version = image.partition("@" if "@" in image else ":")
         return lambda_.DockerImageCode.from_ecr(
             ecr.Repository.from_repository_name(self, "Repository", repository),

@@ -7,7 +7,8 @@ import pytest
 from aws_cdk import assertions, aws_logs
 
 from infra import security
-from infra.constructs.browser_worker import BrowserWorker
+from infra.constructs.browser_worker import BUILT, BrowserWorker
+from tests.conftest import ROOT
 from tests.conftest import synthesize as synthesize_app
 
 DIGEST = "sha256:" + "0" * 64
@@ -17,6 +18,13 @@ NAME = "santaclaude-dev-browser-worker"
 def synthesize(image):
     app = cdk.App(context={"aws:cdk:bundling-stacks": []})
     stack = cdk.Stack(app, "Browser")
+    worker(stack, image)
+    # It fails the synthesis where a rule is broken that nobody acknowledged.
+    security.check(app)
+    return assertions.Template.from_stack(stack)
+
+
+def worker(stack, image):
     BrowserWorker(
         stack,
         "Worker",
@@ -27,9 +35,6 @@ def synthesize(image):
         environment={"ENVIRONMENT": "dev"},
         image=image,
     )
-    # It fails the synthesis where a rule is broken that nobody acknowledged.
-    security.check(app)
-    return assertions.Template.from_stack(stack)
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +73,31 @@ def test_its_role_may_write_its_log_and_nothing_else(template):
 def test_the_image_is_the_one_that_was_named(image, end):
     uri = only(synthesize(image), "AWS::Lambda::Function")["Code"]["ImageUri"]
     assert uri["Fn::Join"][1][-1].endswith(end)
+
+
+def test_the_image_is_built_by_the_deployment_where_that_is_asked_for(tmp_path):
+    """From what the Dockerfile copies, and nothing else of the repository."""
+    app = cdk.App(outdir=str(tmp_path), context={"aws:cdk:bundling-stacks": []})
+    worker(cdk.Stack(app, "Browser"), BUILT)
+    app.synth()
+    assets = json.loads((tmp_path / "Browser.assets.json").read_text())
+    (image,) = assets["dockerImages"].values()
+    assert image["source"]["dockerFile"] == "images/browser/Dockerfile"
+    assert image["source"]["platform"] == "linux/arm64"
+    folder = tmp_path / image["source"]["directory"]
+    assert {path.name for path in folder.iterdir() if path.is_dir()} == {
+        "contracts",
+        "functions",
+        "images",
+        "layers",
+    }
+    assert [path.name for path in (folder / "functions").iterdir() if path.is_dir()] == [
+        "browser_worker"
+    ]
+    for line in (ROOT / "images/browser/Dockerfile").read_text().splitlines():
+        if line.startswith("COPY "):
+            for source in line.split()[1:-1]:
+                assert (folder / source).exists(), source
 
 
 def test_without_a_browser_there_is_no_pool():
