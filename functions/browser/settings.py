@@ -37,10 +37,15 @@ class SessionSettings(BaseSettings):
     session_age_seconds: int = Field(ge=1)
 
 
-class ApiSettings(SessionSettings):
-    """Of the function behind the API. `egress_sites` are separated by commas."""
+class ReaperSettings(SessionSettings):
+    """Of what ends sessions that nobody uses."""
 
     objects_bucket: str = Field(min_length=1)
+
+
+class ApiSettings(ReaperSettings):
+    """Of the function behind the API. `egress_sites` are separated by commas."""
+
     worker_function: str = Field(min_length=1)
     # Whether the browser's function has an environment for each session.
     worker_tenants: bool

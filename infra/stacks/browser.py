@@ -95,7 +95,9 @@ class BrowserStack(EnvironmentStack):
                     ],
                 ),
                 queries("Opened", self._table, "gsi1"),
-                objects("Objects", self._objects, ("GetObject", "PutObject"), _OBJECTS),
+                objects(
+                    "Objects", self._objects, ("DeleteObject", "GetObject", "PutObject"), _OBJECTS
+                ),
                 bucket_itself("Names", self._objects, ("ListBucket",)),
                 invoke("Browser", self._worker),
             ],
@@ -105,7 +107,7 @@ class BrowserStack(EnvironmentStack):
         acknowledge_objects(self._api_function.role, self._objects, _OBJECTS)
         reaper = self._function(
             "reap",
-            self._limits(),
+            {"OBJECTS_BUCKET": self._objects.bucket_name, **self._limits()},
             [
                 items(
                     "Sessions",
@@ -114,11 +116,14 @@ class BrowserStack(EnvironmentStack):
                     partitions=["SESSION#*", "PLACES#*"],
                 ),
                 queries("Due", self._table, "gsi2"),
+                objects("Objects", self._objects, ("DeleteObject",), _OBJECTS),
+                bucket_itself("Names", self._objects, ("ListBucket",)),
             ],
             memory_mb=512,
             timeout=Duration.seconds(60),
             failures=Reason.SCHEDULED,
         )
+        acknowledge_objects(reaper.role, self._objects, _OBJECTS)
         Schedule(self, "ReapSchedule", function=reaper, minutes=_REAP_MINUTES)
         AuditOutbox(
             self,

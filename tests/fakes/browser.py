@@ -71,6 +71,7 @@ class NamedObjects:
 
     def __init__(self) -> None:
         self.failure: Exception | None = None
+        self.forgotten: list[str] = []
 
     async def checkpoint_reading(self, session_id: str, epoch: int, lasts: timedelta) -> str:
         return f"get {epoch}"
@@ -79,6 +80,11 @@ class NamedObjects:
         if self.failure is not None:
             raise self.failure
         return f"put {epoch}"
+
+    async def forget(self, session_id: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        self.forgotten.append(session_id)
 
     async def file_reading(self, session_id: str, name: str) -> str:
         return f"get {name}"
@@ -97,9 +103,10 @@ class Pool:
         self.worker = ScriptedWorker()
         self.objects = NamedObjects()
         trail = AuditTrail(self.outbox, clock)
-        self.sessions = Sessions(store, Idempotency(records, clock, 86_400), trail, LIMITS, clock)
+        idempotency = Idempotency(records, clock, 86_400)
+        self.sessions = Sessions(store, idempotency, trail, self.objects, LIMITS, clock)
         self.leases = Leases(store, LIMITS, clock, clock.sleep)
-        self.reaper = Reaper(store, LIMITS, clock)
+        self.reaper = Reaper(store, self.objects, LIMITS, clock)
         self.dispatcher = Dispatcher(
             self.sessions, self.leases, self.worker, self.objects, trail, Egress()
         )

@@ -40,7 +40,7 @@ SETTINGS = {
         for name, model in {
             "api": "ApiSettings",
             "audit": "AuditSettings",
-            "reap": "SessionSettings",
+            "reap": "ReaperSettings",
         }.items()
     },
     "browser-worker": ("functions.browser_worker.settings", "WorkerSettings"),

@@ -129,10 +129,10 @@ BROWSER = {
     f"browser-{name}": actions | LOGS | TRACES
     for name, actions in {
         "api": dynamodb("GetItem", "PutItem", "Query", "UpdateItem")
-        | s3("GetObject", "ListBucket", "PutObject")
+        | s3("DeleteObject", "GetObject", "ListBucket", "PutObject")
         | {"lambda:InvokeFunction"},
         "audit": AUDIT_SENDER,
-        "reap": dynamodb("Query", "UpdateItem"),
+        "reap": dynamodb("Query", "UpdateItem") | s3("DeleteObject", "ListBucket"),
     }.items()
 } | {f"browser-{name}-schedule": {"lambda:InvokeFunction"} for name in ("audit", "reap")}
 IMAGES = s3("GetObject", "ListBucket", "PutObject")

@@ -8,6 +8,7 @@ from datetime import timedelta
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
+from botocore.session import get_session
 
 from contracts.browser.steps import DeniedAddress, StepBatch
 from functions.browser.adapters.dynamodb_sessions import DynamoSessions
@@ -103,6 +104,35 @@ async def test_a_limit_names_itself_and_takes_no_place(pool, owners, reason):
     assert refused.value.extensions["reason"] == reason
     assert refused.value.headers["Retry-After"] == "5"
     assert await pool.sessions.active() == (len(owners) - 1, LIMITS.pool - len(owners) + 1)
+
+
+async def test_checkpoints_go_with_the_session_and_hold_up_nobody(pool):
+    closed, expired, left = [await open_session(pool) for _ in range(3)]
+    await pool.sessions.close(CALLER, closed.session_id)
+    assert pool.objects.forgotten == [closed.session_id]
+    pool.objects.failure = StoreUnavailableError()
+    await pool.sessions.close(CALLER, left.session_id)
+    assert await pool.store.held("POOL") == 1
+    pool.objects.failure = None
+    forward(pool, LIMITS.idle.total_seconds() + 1)
+    assert await pool.reaper.reap() == 1
+    assert pool.objects.forgotten == [closed.session_id, expired.session_id]
+
+
+async def test_a_sessions_checkpoints_are_removed_and_no_other_objects(make_client):
+    s3 = get_session().create_client("s3")
+    s3.create_bucket(Bucket="objects")
+    keys = ["sessions/a/checkpoints/1", "sessions/a/checkpoints/2", "sessions/a/files/x",
+            "sessions/ab/checkpoints/1"]  # fmt: skip
+    for key in keys:
+        s3.put_object(Bucket="objects", Key=key, Body=b"x")
+    objects = S3Objects("objects", lambda: s3)
+    for _ in range(2):
+        await objects.forget("a")
+    found = [one["Key"] for one in s3.list_objects_v2(Bucket="objects")["Contents"]]
+    assert found == keys[2:]
+    (file,) = await objects.files("a", "", 10)
+    assert (file.name, file.size) == ("x", 1)
 
 
 async def test_places_come_back_once(pool):
@@ -321,6 +351,7 @@ def test_the_reaper_works_with_its_environment(make_client, monkeypatch):
         "MAX_USER_SESSIONS": "5",
         "SESSION_IDLE_SECONDS": "300",
         "SESSION_AGE_SECONDS": "3600",
+        "OBJECTS_BUCKET": "objects",
     }
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
@@ -331,6 +362,7 @@ def test_the_reaper_works_with_its_environment(make_client, monkeypatch):
         table.close()
 
     asyncio.run(leave_a_session())
+    get_session().create_client("s3").create_bucket(Bucket="objects")
     reap = importlib.import_module("functions.browser.entrypoints.reap")
     # Its time is now, which is long after the session's.
     assert reap.handler({}, None) == {"ended": 1}

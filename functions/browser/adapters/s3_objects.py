@@ -17,6 +17,7 @@ from servicekit.errors import StoreUnavailableError
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import ObjectIdentifierTypeDef
 
 LINK_LASTS = timedelta(hours=1)
 """It ends with its signer's role session all the same, which may be sooner."""
@@ -26,7 +27,7 @@ _MARGIN = timedelta(minutes=1)
 
 
 class S3Objects:
-    """`dispatch.Objects` and `artifacts.Files` on S3."""
+    """`dispatch.Objects`, `artifacts.Files` and `sessions.Checkpoints` on S3."""
 
     def __init__(self, bucket: str, make: Callable[[], S3Client] | None = None) -> None:
         self._bucket = bucket
@@ -52,6 +53,10 @@ class S3Objects:
         """See `Files`."""
         return await asyncio.to_thread(self._files, session_id, after, limit)
 
+    async def forget(self, session_id: str) -> None:
+        """See `Checkpoints`."""
+        await asyncio.to_thread(self._forget, session_id)
+
     async def _signed(
         self, operation: Literal["get_object", "put_object"], key: str, lasts: timedelta
     ) -> str:
@@ -68,6 +73,23 @@ class S3Objects:
             )
 
         return guarded("links", StoreUnavailableError, call)
+
+    def _forget(self, session_id: str) -> None:
+        def call() -> None:
+            client = self._client.get()
+            pages = client.get_paginator("list_objects_v2").paginate(
+                Bucket=self._bucket, Prefix=_checkpoint(session_id, "")
+            )
+            for page in pages:
+                found: list[ObjectIdentifierTypeDef] = [
+                    {"Key": one["Key"]} for one in page.get("Contents", [])
+                ]
+                if found:
+                    client.delete_objects(
+                        Bucket=self._bucket, Delete={"Objects": found, "Quiet": True}
+                    )
+
+        guarded("checkpoints", StoreUnavailableError, call)
 
     def _files(self, session_id: str, after: str, limit: int) -> list[StoredFile]:
         prefix = _file(session_id, "")
@@ -88,7 +110,7 @@ class S3Objects:
         return guarded("files", StoreUnavailableError, call)
 
 
-def _checkpoint(session_id: str, epoch: int) -> str:
+def _checkpoint(session_id: str, epoch: int | str) -> str:
     return f"sessions/{session_id}/checkpoints/{epoch}"
 
 

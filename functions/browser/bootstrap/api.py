@@ -34,8 +34,8 @@ def api_from_environment() -> Api:
     store = DynamoSessions(table)
     trail = AuditTrail(DynamoOutbox(table, PRODUCER), utc_now)
     idempotency = Idempotency(DynamoRecords(table), utc_now, _KEYS_LAST_SECONDS)
-    sessions = Sessions(store, idempotency, trail, limits(settings), utc_now)
     objects = S3Objects(settings.objects_bucket)
+    sessions = Sessions(store, idempotency, trail, objects, limits(settings), utc_now)
     worker = WorkerFunction(
         settings.worker_function,
         tenants=settings.worker_tenants,

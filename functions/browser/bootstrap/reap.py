@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from functions.browser.adapters.dynamodb_sessions import DynamoSessions
+from functions.browser.adapters.s3_objects import S3Objects
 from functions.browser.bootstrap.common import begin, limits
 from functions.browser.domain.sessions import Reaper
-from functions.browser.settings import SessionSettings
+from functions.browser.settings import ReaperSettings
 from servicekit.clock import utc_now
 from servicekit.dynamodb import DynamoTable
 
 
 def reaper_from_environment() -> Reaper:
     """Raises `SettingsError`."""
-    settings = SessionSettings.from_environment()
+    settings = ReaperSettings.from_environment()
     begin(settings)
-    return Reaper(DynamoSessions(DynamoTable(settings.table_name)), limits(settings), utc_now)
+    store = DynamoSessions(DynamoTable(settings.table_name))
+    return Reaper(store, S3Objects(settings.objects_bucket), limits(settings), utc_now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -10,6 +11,7 @@ from typing import Any, Literal, Protocol
 from functions.browser.domain.session_errors import SessionLimitError, SessionNotFoundError
 from servicekit.audit import AuditEntry, AuditTrail
 from servicekit.clock import Clock
+from servicekit.errors import StoreUnavailableError
 from servicekit.idempotency import Claim, ClaimUpdate, Idempotency, Reference, Request
 from servicekit.ids import new_ulid
 
@@ -20,6 +22,7 @@ CREATE = "browser.session.create"
 CLOSE = "browser.session.close"
 
 _RETRY_AFTER_SECONDS = 5
+_logger = logging.getLogger(__name__)
 _SESSION_ID = "session_id"
 
 
@@ -128,6 +131,13 @@ class SessionStore(Protocol):
         """How many places of `scope` are taken."""
 
 
+class Checkpoints(Protocol):
+    """Where states of sessions lie."""
+
+    async def forget(self, session_id: str) -> None:
+        """Removes the session's. Raises `StoreUnavailableError`; may be repeated."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who calls: a role, for a user that it names or for none."""
@@ -153,10 +163,12 @@ class Sessions:
         store: SessionStore,
         idempotency: Idempotency,
         trail: AuditTrail,
+        checkpoints: Checkpoints,
         limits: Limits,
         clock: Clock,
     ) -> None:
         self._store = store
+        self._checkpoints = checkpoints
         self._idempotency = idempotency
         self._trail = trail
         self._limits = limits
@@ -197,6 +209,7 @@ class Sessions:
         now = self._clock()
         if not await self._store.end(session, slots(session, self._limits), "closed", now):
             raise SessionNotFoundError
+        await _forget(self._checkpoints, session)
 
     async def active(self) -> tuple[int, int]:
         """How many sessions are open in the whole pool, and how many more may be."""
@@ -247,8 +260,11 @@ class Reaper:
 
     _AT_A_TIME = 100
 
-    def __init__(self, store: SessionStore, limits: Limits, clock: Clock) -> None:
+    def __init__(
+        self, store: SessionStore, checkpoints: Checkpoints, limits: Limits, clock: Clock
+    ) -> None:
         self._store = store
+        self._checkpoints = checkpoints
         self._limits = limits
         self._clock = clock
 
@@ -257,8 +273,18 @@ class Reaper:
         now = self._clock()
         ended = 0
         for session in await self._store.due(now, self._AT_A_TIME):
-            ended += await self._store.end(session, slots(session, self._limits), "expired", now)
+            if await self._store.end(session, slots(session, self._limits), "expired", now):
+                ended += 1
+                await _forget(self._checkpoints, session)
         return ended
+
+
+async def _forget(checkpoints: Checkpoints, session: Session) -> None:
+    """Of a session that has ended. What is left goes with the bucket's rule, a day later."""
+    try:
+        await checkpoints.forget(session.session_id)
+    except StoreUnavailableError:
+        _logger.warning("checkpoints left", extra={"session_id": session.session_id})
 
 
 def _owns(caller: Caller, session: Session) -> bool:
