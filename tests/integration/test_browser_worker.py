@@ -155,10 +155,14 @@ async def test_pages_are_opened_left_and_closed(worker, session, site):
         {"action": "reload"},
         {"action": "close_page", "page_id": "p1"},
         {"action": "scroll", "y": 10},
+        {"action": "open_page"},
+        {"action": "close_page"},
+        # The last one that is open.
+        {"action": "scroll", "y": 10},
     )
     results = done(reply)
     assert [one.page_id for one in results] == [
-        "p1", "p1", "p2", "p3", "p3", "p3", "p3", "p3", "p3", None, "p3",
+        "p1", "p1", "p2", "p3", "p3", "p3", "p3", "p3", "p3", None, "p3", "p4", None, "p3",
     ]  # fmt: skip
     assert results[6].url == f"{site.url}/"
     assert [(one.page_id, one.url) for one in reply.result.pages] == [

@@ -203,10 +203,13 @@ class PlaywrightSession:
         await self._forget()
 
     def chosen(self, step: AnyStep) -> OpenPage:
-        """The step's page, or the last one that was worked with. Raises `StepFailedError`."""
-        page_id = step.page_id or self._last
-        if page_id is None and self._pages:
-            page_id = next(reversed(self._pages))
+        """The step's page, else the last one that was worked with, else the last one that was
+        opened. Raises `StepFailedError`.
+        """
+        page_id = step.page_id
+        if page_id is None:
+            newest = next(reversed(self._pages), None)
+            page_id = self._last if self._last in self._pages else newest
         found = self._pages.get(page_id) if page_id else None
         if found is None:
             named = page_id or "open"
