@@ -22,16 +22,17 @@ _NAMES = ("PROJECTFLOW", "AI", "BROWSER", "AUDIT", "MESSAGING")
 
 @dataclass(frozen=True)
 class LocalCloud:
-    """Its address of AWS, its front door of the message service, and where its state lies."""
+    """Its address of AWS, its front doors of two services, and where its state lies."""
 
     aws: str
+    browser: str
     messaging: str
     state: Path
 
 
 @contextmanager
-def local_cloud() -> Iterator[LocalCloud]:
-    """One that runs while the block does."""
+def local_cloud(**more: str) -> Iterator[LocalCloud]:
+    """One that runs while the block does; `more` are its other settings, as variables."""
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(1 + len(_NAMES))]
         for one in sockets:
@@ -43,6 +44,7 @@ def local_cloud() -> Iterator[LocalCloud]:
         "PYTHONPATH": str(ROOT / "localstack"),
         "LOCAL_STATE_DIR": folder,
         "LOCAL_CLOUD_PORT": str(cloud),
+        **more,
         **{f"LOCAL_{name}_PORT": str(port) for name, port in zip(_NAMES, ports, strict=True)},
     }
 
@@ -57,7 +59,13 @@ def local_cloud() -> Iterator[LocalCloud]:
 
     try:
         localcloud("up")
-        yield LocalCloud(f"http://127.0.0.1:{cloud}", f"http://127.0.0.1:{ports[-1]}", Path(folder))
+        doors = dict(zip(_NAMES, (f"http://127.0.0.1:{port}" for port in ports), strict=True))
+        yield LocalCloud(
+            aws=f"http://127.0.0.1:{cloud}",
+            browser=doors["BROWSER"],
+            messaging=doors["MESSAGING"],
+            state=Path(folder),
+        )
     finally:
         localcloud("down")
         shutil.rmtree(folder, ignore_errors=True)
