@@ -370,17 +370,3 @@ EXPORT_END: dict[str, Any] = {
     "type": "end",
     "counts": {"sessions": 1, "messages": 3, "summaries": 0, "usage": 2},
 }
-
-HEALTH: dict[str, Any] = {"status": "healthy", "service": "ai-service"}
-
-READINESS: dict[str, Any] = {
-    "status": "ready",
-    "service": "ai-service",
-    "checks": {"dynamodb": "ok"},
-}
-
-NOT_READY: dict[str, Any] = {
-    "status": "not ready",
-    "service": "ai-service",
-    "checks": {"dynamodb": "failed"},
-}

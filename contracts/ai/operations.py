@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from contracts.ai import examples, export, jobs, money, routing, turns, v1
 from contracts.base import MAX_ID
-from contracts.health import Health, Readiness
+from contracts.health_operations import health_operations
 from contracts.operation import (
     EVENT_STREAM_MEDIA_TYPE,
     NDJSON_MEDIA_TYPE,
@@ -154,33 +154,7 @@ def _errors(*groups: tuple[int, ...]) -> tuple[int, ...]:
 
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        operation_id="get_health",
-        method="get",
-        path="/health",
-        summary="Whether the process answers; touches no dependency",
-        tag="health",
-        answer=Answer(model=Health, description="It does.", example=examples.HEALTH),
-        errors=(400, 429, 500),
-        signed=False,
-    ),
-    Operation(
-        operation_id="get_readiness",
-        method="get",
-        path="/ready",
-        summary="Whether each dependency answers",
-        tag="health",
-        answer=Answer(model=Readiness, description="Ready.", example=examples.READINESS),
-        also=(
-            Answer(
-                model=Readiness,
-                status=503,
-                description="A dependency does not answer.",
-                example=examples.NOT_READY,
-            ),
-        ),
-        errors=(400, 401, 403, 429, 500, 504),
-    ),
+    *health_operations("ai-service"),
     Operation(
         operation_id="list_providers",
         method="get",

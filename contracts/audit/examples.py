@@ -246,17 +246,3 @@ SUBJECT_ERASED: dict[str, Any] = {
     "user_id": 3,
     "event_id": EVENT_ID,
 }
-
-HEALTH: dict[str, Any] = {"status": "healthy", "service": "audit-sink-service"}
-
-READINESS: dict[str, Any] = {
-    "status": "ready",
-    "service": "audit-sink-service",
-    "checks": {"dynamodb": "ok"},
-}
-
-NOT_READY: dict[str, Any] = {
-    "status": "not ready",
-    "service": "audit-sink-service",
-    "checks": {"dynamodb": "failed"},
-}

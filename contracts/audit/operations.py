@@ -6,7 +6,7 @@ from typing import Any
 
 from contracts.audit import examples, v1
 from contracts.base import MAX_ID
-from contracts.health import Health, Readiness
+from contracts.health_operations import health_operations
 from contracts.operation import Answer, Contract, Operation, Parameter
 
 _TIME: dict[str, Any] = {"type": "string", "format": "date-time"}
@@ -130,35 +130,7 @@ def _ingest(
     )
 
 
-_HEALTH = (
-    Operation(
-        operation_id="get_health",
-        method="get",
-        path="/health",
-        summary="Whether the process answers; touches no dependency",
-        tag="health",
-        answer=Answer(model=Health, description="It does.", example=examples.HEALTH),
-        errors=(400, 429, 500),
-        signed=False,
-    ),
-    Operation(
-        operation_id="get_readiness",
-        method="get",
-        path="/ready",
-        summary="Whether each dependency answers",
-        tag="health",
-        answer=Answer(model=Readiness, description="Ready.", example=examples.READINESS),
-        also=(
-            Answer(
-                model=Readiness,
-                status=503,
-                description="A dependency does not answer.",
-                example=examples.NOT_READY,
-            ),
-        ),
-        errors=(400, 401, 403, 429, 500, 504),
-    ),
-)
+_HEALTH = health_operations("audit-sink-service")
 
 _INGEST = (
     _ingest(

@@ -6,18 +6,6 @@ from typing import Any
 
 SESSION_ID = "01KASM0T3ZJ8W6Q1XN5V7D2B4C"
 
-HEALTH: dict[str, Any] = {"status": "healthy", "service": "browser-pool-service"}
-READINESS: dict[str, Any] = {
-    "status": "ready",
-    "service": "browser-pool-service",
-    "checks": {"sessions": "ok"},
-}
-NOT_READY: dict[str, Any] = {
-    "status": "not ready",
-    "service": "browser-pool-service",
-    "checks": {"sessions": "failed"},
-}
-
 SESSION_CREATE: dict[str, Any] = {"user_id": 3, "project_id": 7, "metadata": {"card": 12}}
 SESSION: dict[str, Any] = {
     "session_id": SESSION_ID,

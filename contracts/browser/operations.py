@@ -8,7 +8,7 @@ from pydantic import BaseModel
 
 from contracts.browser import examples, sessions
 from contracts.browser.steps import MAX_STEPS, PAGE_ID_PATTERN, BatchResult, StepBatch
-from contracts.health import Health, Readiness
+from contracts.health_operations import health_operations
 from contracts.operation import Answer, Contract, Operation, Parameter
 
 # 400: malformed JSON, cursor or header. 403, 429 and 504 come from the gateway as well.
@@ -62,35 +62,7 @@ def _of_page(
     )
 
 
-_HEALTH = (
-    Operation(
-        operation_id="get_health",
-        method="get",
-        path="/health",
-        summary="Whether the process answers; touches no dependency",
-        tag="health",
-        answer=Answer(model=Health, description="It does.", example=examples.HEALTH),
-        errors=(400, 429, 500),
-        signed=False,
-    ),
-    Operation(
-        operation_id="get_readiness",
-        method="get",
-        path="/ready",
-        summary="Whether each dependency answers",
-        tag="health",
-        answer=Answer(model=Readiness, description="Ready.", example=examples.READINESS),
-        also=(
-            Answer(
-                model=Readiness,
-                status=503,
-                description="A dependency does not answer.",
-                example=examples.NOT_READY,
-            ),
-        ),
-        errors=(400, 401, 403, 429, 500, 504),
-    ),
-)
+_HEALTH = health_operations("browser-pool-service", check="sessions")
 
 _OF_SESSIONS = (
     Operation(
