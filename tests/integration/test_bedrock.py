@@ -241,7 +241,7 @@ async def test_silence_before_the_first_text(make_bedrock):
 
 async def test_silence_after_the_first_text(make_bedrock):
     texts: list[str] = []
-    stream = make_bedrock(first_byte=1.0, idle=0.3).stream(prompt("[[chunks=5 hang_after=2]]"))
+    stream = make_bedrock(first_byte=30.0, idle=0.3).stream(prompt("[[chunks=5 hang_after=2]]"))
     with pytest.raises(ProviderTimeoutError):
         await collect(stream, texts)
     assert len(texts) == 2
