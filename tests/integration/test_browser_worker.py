@@ -391,6 +391,28 @@ async def test_a_page_that_is_gone_is_told(worker, other_worker, session, object
     assert "page p1" in reply.result.lost
 
 
+async def test_a_page_that_never_opened_is_blank_elsewhere(worker, other_worker, session):
+    await session.run(worker, {"action": "navigate", "url": "https://127.0.0.1:1/"})
+    reply = await session.run(other_worker, {"action": "scroll"})
+    assert [page.url for page in reply.result.pages] == ["about:blank"]
+    assert "page p1" not in reply.result.lost
+
+
+async def test_what_nobody_foresaw_leaves_no_pages_behind(worker, session, site, monkeypatch):
+    await session.run(worker, go(site, "/form"))
+    browser = worker.batches._remembered.browser
+
+    async def perform(*_, **__):
+        raise RuntimeError
+
+    monkeypatch.setattr(browser, "perform", perform)
+    with pytest.raises(RuntimeError):
+        await session.run(worker, evaluate("1"))
+    assert not browser.alive
+    reply = await session.run(worker, evaluate("1"))
+    assert reply.result.continuity == "rehydrated"
+
+
 async def test_another_session_gets_another_browser(worker, session, site):
     await session.run(worker, go(site, "/me"), evaluate("document.cookie = 'user=eve'"))
     other = SessionRecord("s2")

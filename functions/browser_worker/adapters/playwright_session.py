@@ -372,7 +372,9 @@ async def _told(opened: OpenPage) -> contract.Page:
 
 async def _kept(opened: OpenPage) -> KeptPage:
     """A page that does not answer is kept by its URL alone."""
-    kept = KeptPage(page_id=opened.page_id, url=opened.page.url, refs=opened.refs)
+    # Chromium's own page of an error is none that could be opened again.
+    url = opened.page.url if opened.page.url.startswith(("http:", "https:")) else _BLANK
+    kept = KeptPage(page_id=opened.page_id, url=url, refs=opened.refs)
     storage: dict[str, dict[str, str]] = {}
     at = (0.0, 0.0)
     for frame in opened.page.frames:

@@ -121,8 +121,13 @@ class BatchRunner:
             else:
                 run = await self._begun(command, deadline)
             self._remembered = None
-            await run.steps()
-            return await self._reply(run)
+            try:
+                await run.steps()
+                return await self._reply(run)
+            finally:
+                if self._remembered is None:
+                    # Nobody foresaw what happened: no later batch would find these pages.
+                    await run.browser.close()
         finally:
             self._wall.end()
 
