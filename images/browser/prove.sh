@@ -1,22 +1,21 @@
 #!/bin/sh
 # The image's steps without a container engine: the same script and the same handler in a Debian root
-# made by debootstrap. `prove.sh [<folder>]`, as root; the folder is removed before and after.
+# made by debootstrap, below .local and removed in the end. As root.
 set -eu
 [ "$(id -u)" = 0 ] || { echo "error: only root can make a Debian root" >&2; exit 1; }
 command -v debootstrap >/dev/null || { echo "error: apt install debootstrap" >&2; exit 1; }
 here=$(cd "$(dirname "$0")/../.." && pwd)
-root=${1:-$here/.local/image}
+mkdir -p "$here/.local"
+root=$(mktemp -d "$here/.local/image-XXXXXX")
 suite=$(sed -n 's/^FROM debian:\([a-z]*\)-slim$/\1/p' "$here/images/browser/Dockerfile")
 
 clean() {
-    for mounted in proc dev/shm; do
-        umount "$root/$mounted" 2>/dev/null || true
-    done
-    rm -rf "$root"
+    # Neither is there when an early step fails.
+    umount "$root/proc" "$root/dev/shm" 2>/dev/null || true
+    rm -rf --one-file-system "$root" "$root.log"
 }
 trap clean EXIT
-clean
-mkdir -p "$root"
+chmod 755 "$root"
 debootstrap --variant=minbase "$suite" "$root" >"$root.log" 2>&1 || { tail -5 "$root.log" >&2; exit 1; }
 # How this machine reaches Debian and PyPI, where it is told so by files.
 mkdir -p "$root/etc/ssl"

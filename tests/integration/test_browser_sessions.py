@@ -297,6 +297,27 @@ async def test_denials_are_recorded_each_address_once(pool):
     assert {(r["user_id"], r["metadata"]["outcome"]) for r in records} == {(3, "denied")}
 
 
+def result_of(index, url):
+    return {
+        "index": index,
+        "action": "screenshot",
+        "outcome": "done",
+        "artifact": {"name": "a", "media_type": "image/png", "size": 1, "url": url},
+    }
+
+
+async def test_only_files_of_this_command_become_links(pool):
+    """A page may have taken over what answers: it names no other session's files."""
+    session = await open_session(pool)
+    mine = "000001-00-screenshot"
+    urls = [mine, "000001-00-screenshot", "../../other/files/x"]
+    results = [result_of(index, url) for index, url in enumerate(urls)]
+    pool.worker.script = [reply(session_id="other", results=results)]
+    answer = await run(pool, session, *[{"action": "screenshot"}] * 3)
+    assert answer.result.session_id == session.session_id
+    assert [one.artifact.url for one in answer.result.results] == [f"get {mine}", None, None]
+
+
 async def test_use_moves_the_end_on_until_the_age_is_reached(pool):
     session = await open_session(pool)
     ends = []

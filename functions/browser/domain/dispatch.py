@@ -104,7 +104,7 @@ class Dispatcher:
         # First: a session that was closed meanwhile has been denied addresses all the same.
         await self._tell_denials(lease.session, result.denied)
         await self._leases.finish(lease, after)
-        return Answer(after, await self._linked(result))
+        return Answer(after, await self._linked(lease, batch, result))
 
     async def _ask(self, lease: Lease, batch: StepBatch, budget: timedelta) -> WorkerReply:
         try:
@@ -123,11 +123,9 @@ class Dispatcher:
         stored = session.checkpoint_epoch
         session_id = session.session_id
         artifacts: dict[int, ArtifactLink] = {}
-        for index, step in enumerate(batch.steps):
-            if step.action in _MAKING_FILES:
-                name = f"{lease.epoch:06}-{index:02}-{step.action}"
-                url = await links.file_writing(session_id, name, budget)
-                artifacts[index] = ArtifactLink(name=name, url=url)
+        for index, name in _file_names(lease, batch).items():
+            url = await links.file_writing(session_id, name, budget)
+            artifacts[index] = ArtifactLink(name=name, url=url)
         return WorkerCommand(
             session_id=session_id,
             epoch=lease.epoch,
@@ -143,18 +141,26 @@ class Dispatcher:
             batch=batch,
         )
 
-    async def _linked(self, result: BatchResult) -> BatchResult:
-        """With links that read the files, in place of their names."""
+    async def _linked(self, lease: Lease, batch: StepBatch, result: BatchResult) -> BatchResult:
+        """With links that read the files, in place of their names.
+
+        What runs the browser may have been taken over by a page: only names that this command gave
+        out become links, and all of them are of this session.
+        """
+        session_id = lease.session.session_id
+        names = _file_names(lease, batch)
         results = []
         for one in result.results:
-            artifact = one.artifact
-            if artifact is not None and artifact.url is not None:
-                url = await self._objects.file_reading(result.session_id, artifact.url)
+            told, artifact = one, one.artifact
+            if artifact is not None:
+                name = names.get(one.index)
+                url = None
+                if name is not None and artifact.url == name:
+                    url = await self._objects.file_reading(session_id, name)
                 linked = artifact.model_copy(update={"url": url})
-                results.append(one.model_copy(update={"artifact": linked}))
-            else:
-                results.append(one)
-        return result.model_copy(update={"results": results})
+                told = one.model_copy(update={"artifact": linked})
+            results.append(told)
+        return result.model_copy(update={"session_id": session_id, "results": results})
 
     async def _tell_denials(self, session: Session, denied: Sequence[DeniedAddress]) -> None:
         """Records what the wall refused, each address once, and how often.
@@ -167,6 +173,15 @@ class Dispatcher:
                 await self._trail.record(_record(session, one))
         except Exception:
             _logger.exception("denials not recorded", extra={"session_id": session.session_id})
+
+
+def _file_names(lease: Lease, batch: StepBatch) -> dict[int, str]:
+    """The names of the files that steps make, by the step's index: they sort as they were made."""
+    return {
+        index: f"{lease.epoch:06}-{index:02}-{step.action}"
+        for index, step in enumerate(batch.steps)
+        if step.action in _MAKING_FILES
+    }
 
 
 def _after(lease: Lease, reply: WorkerReply) -> Session:

@@ -82,22 +82,22 @@ class Chromium:
         self._browser: Browser | None = None
         self.launches = 0
 
-    async def prepare(self) -> None:
+    async def prepare(self) -> Playwright:
         """Starts the wall and Playwright's driver, which takes longer than Chromium itself."""
         if self._driver is None:
             self._proxy_port = await self._proxy.start()
             _make_runnable(_NODE)
             self._driver = await async_playwright().start()
+        return self._driver
 
     async def browser(self) -> Browser:
         """The browser, running. Raises `ChromiumUnavailableError`."""
         if self._browser is not None and self._browser.is_connected():
             return self._browser
-        await self.prepare()
-        assert self._driver is not None  # noqa: S101
+        driver = await self.prepare()
         began = time.monotonic()
         try:
-            self._browser = await self._driver.chromium.launch(
+            self._browser = await driver.chromium.launch(
                 executable_path=self._binary.path,
                 args=[*FLAGS, *(() if self._binary.sandbox else _WITHOUT_SANDBOX)],
                 # Loopback too goes through it, by Playwright: Chromium's default is otherwise.

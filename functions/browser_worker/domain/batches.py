@@ -28,6 +28,7 @@ from functions.browser_worker.domain.checkpoints import (
 from functions.browser_worker.domain.driving import (
     CrashedError,
     Done,
+    File,
     SessionBrowser,
     StepFailedError,
 )
@@ -313,7 +314,7 @@ class _Run:
         if done.value is not None:
             update["value"] = done.value
         if done.file is not None:
-            artifact = await self._artifact(result.index, step, done)
+            artifact = await self._artifact(result.index, step, done.file)
             if artifact is None:
                 message = "The file could not be stored, nor does it fit into the answer."
                 error = StepError(code="step_failed", message=message)
@@ -321,9 +322,7 @@ class _Run:
             update["artifact"] = artifact
         return result.model_copy(update=update)
 
-    async def _artifact(self, index: int, step: AnyStep, done: Done) -> Artifact | None:
-        file = done.file
-        assert file is not None  # noqa: S101
+    async def _artifact(self, index: int, step: AnyStep, file: File) -> Artifact | None:
         link = self.command.artifacts.get(index)
         stored = link is not None and await self._runner.keep(
             link.url, file.content, file.media_type
